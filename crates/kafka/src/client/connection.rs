@@ -1,0 +1,162 @@
+//! Whether a client reaches its brokers, as `/readyz` should say it.
+
+use std::sync::Mutex;
+use std::sync::PoisonError;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+use churnwatch_telemetry::Health;
+use rdkafka::error::KafkaError;
+use rdkafka::types::RDKafkaErrorCode as Code;
+
+/// A client's contact with its brokers. Errors that stop the client are a
+/// cause against readiness until the next sign of life; the others are counted
+/// and logged.
+#[derive(Debug)]
+pub(crate) struct Connection {
+    /// Our name for the client: the component in [`Health`] and in logs.
+    name: String,
+    health: Health,
+    /// Whether a cause is set; spares the hot path a lock.
+    troubled: AtomicBool,
+    errors: AtomicU64,
+    last_error: Mutex<Option<String>>,
+}
+
+impl Connection {
+    pub(crate) fn new(name: String, health: Health) -> Self {
+        Self {
+            name,
+            health,
+            troubled: AtomicBool::new(false),
+            errors: AtomicU64::new(0),
+            last_error: Mutex::new(None),
+        }
+    }
+
+    pub(crate) fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// librdkafka reported an error, with its own words for it.
+    pub(crate) fn error(&self, error: &KafkaError, reason: &str) {
+        let Some(code) = error.rdkafka_error_code() else { return };
+        if is_no_trouble(code) {
+            return;
+        }
+        self.errors.fetch_add(1, Ordering::Relaxed);
+        let text = if reason.is_empty() { error.to_string() } else { reason.to_owned() };
+        tracing::warn!(target: "librdkafka", client = self.name, code = ?code, "{text}");
+        *self.last_error.lock().unwrap_or_else(PoisonError::into_inner) = Some(text.clone());
+        if stops_the_client(code) {
+            self.trouble(text);
+        }
+    }
+
+    /// The client cannot go on for now, because of this.
+    pub(crate) fn trouble(&self, cause: String) {
+        self.troubled.store(true, Ordering::Release);
+        self.health.set_cause(&self.name, Some(cause));
+    }
+
+    /// A broker answered: whatever was wrong is over.
+    pub(crate) fn works(&self) {
+        if self.troubled.load(Ordering::Acquire) {
+            self.troubled.store(false, Ordering::Release);
+            self.health.set_cause(&self.name, None);
+            tracing::info!(target: "librdkafka", client = self.name, "in contact with the brokers again");
+        }
+    }
+
+    /// Errors so far.
+    pub(crate) fn errors(&self) -> u64 {
+        self.errors.load(Ordering::Relaxed)
+    }
+
+    /// The newest error, in librdkafka's words.
+    pub(crate) fn last_error(&self) -> Option<String> {
+        self.last_error.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+impl Drop for Connection {
+    fn drop(&mut self) {
+        // A client that was closed is no reason against readiness.
+        if self.troubled.load(Ordering::Acquire) {
+            self.health.set_cause(&self.name, None);
+        }
+    }
+}
+
+/// Events that arrive as errors and are none.
+fn is_no_trouble(code: Code) -> bool {
+    matches!(code, Code::PartitionEOF | Code::NoError)
+}
+
+/// A single broker's connection may fail without harm: librdkafka reconnects,
+/// and says `AllBrokersDown` when none is left.
+fn stops_the_client(code: Code) -> bool {
+    matches!(
+        code,
+        Code::AllBrokersDown
+            | Code::Authentication
+            | Code::SaslAuthenticationFailed
+            | Code::SSL
+            | Code::Resolve
+            | Code::Fatal
+            | Code::UnknownTopic
+            | Code::UnknownTopicOrPartition
+            | Code::TopicAuthorizationFailed
+            | Code::GroupAuthorizationFailed
+            | Code::ClusterAuthorizationFailed
+            | Code::TransactionalIdAuthorizationFailed
+            | Code::FencedInstanceId
+            | Code::UnsupportedVersion
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn connection() -> (Health, Connection) {
+        let health = Health::new();
+        (health.clone(), Connection::new("kafka-source-0".into(), health))
+    }
+
+    #[test]
+    fn no_broker_left_is_a_cause_until_one_answers() {
+        let (health, connection) = connection();
+        connection.error(&KafkaError::Global(Code::AllBrokersDown), "1/1 brokers are down");
+        assert_eq!(
+            health.readiness(),
+            [("kafka-source-0".to_owned(), "1/1 brokers are down".to_owned())]
+        );
+        connection.works();
+        assert_eq!(health.readiness(), []);
+        assert_eq!(connection.last_error().as_deref(), Some("1/1 brokers are down"));
+        assert_eq!(connection.errors(), 1);
+    }
+
+    #[test]
+    fn one_lost_connection_is_counted_and_no_cause() {
+        let (health, connection) = connection();
+        connection.error(&KafkaError::Global(Code::BrokerTransportFailure), "broker 1: disconnected");
+        assert_eq!(health.readiness(), []);
+        assert_eq!(connection.errors(), 1);
+    }
+
+    #[test]
+    fn the_end_of_a_partition_is_no_error() {
+        let (_, connection) = connection();
+        connection.error(&KafkaError::Global(Code::PartitionEOF), "");
+        assert_eq!((connection.errors(), connection.last_error()), (0, None));
+    }
+
+    #[test]
+    fn a_closed_client_leaves_no_cause_behind() {
+        let (health, connection) = connection();
+        connection.trouble("no broker answers".into());
+        drop(connection);
+        assert_eq!(health.readiness(), []);
+    }
+}

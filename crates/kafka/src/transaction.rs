@@ -1,0 +1,236 @@
+//! One transactional producer, and a thread that makes its blocking calls.
+//!
+//! librdkafka's transactional calls take a time-out, but not all of them keep
+//! it: `send_offsets_to_transaction` waits on while the group's coordinator is
+//! away. So each call is made on a thread of the producer's own, and the caller
+//! waits for the answer for as long as it chose. A producer whose call did not
+//! come back is left behind on that thread, which drops it when the call
+//! returns, however late; nothing more is sent by it, and the next producer of
+//! the same transactional id fences it.
+//!
+//! ```text
+//! caller                         thread
+//!   call(f, limit) ── f ──────────> f(producer), again while retriable
+//!   polls for delivery reports      │
+//!   <──────── result or Hung ───────┘
+//!   drop ────────────────────────> drops the producer, which may block
+//! ```
+
+use std::sync::{Arc, Mutex, mpsc};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use rdkafka::config::RDKafkaLogLevel;
+use rdkafka::consumer::ConsumerGroupMetadata;
+use rdkafka::error::KafkaError;
+use rdkafka::message::Message;
+use rdkafka::producer::{BaseProducer, DeliveryResult, Producer, ProducerContext};
+use rdkafka::topic_partition_list::TopicPartitionList;
+use rdkafka::{ClientConfig, ClientContext};
+
+use crate::client::{Connection, log_line};
+use crate::group::lock;
+
+/// Pause before a retriable call is made again.
+const RETRY_PAUSE: Duration = Duration::from_millis(20);
+/// How long delivery reports are waited for at a time.
+pub(crate) const REPORT_WAIT: Duration = Duration::from_millis(1);
+/// How much longer than its own time-out a call may take.
+const WATCHDOG_GRACE: Duration = Duration::from_secs(1);
+
+pub(crate) type TransactionalProducer = BaseProducer<Deliveries>;
+
+/// Tells records apart in their delivery reports: 0 for any, else one more
+/// than the index of an epoch record.
+pub(crate) type Tag = usize;
+
+/// Where delivery reports arrive.
+#[derive(Debug)]
+pub(crate) struct Deliveries {
+    pub(crate) connection: Arc<Connection>,
+    reports: Mutex<Reports>,
+}
+
+#[derive(Debug, Default)]
+struct Reports {
+    /// The first record that was not delivered, and why.
+    failure: Option<String>,
+    /// Offset of each epoch record.
+    marks: Vec<Option<i64>>,
+}
+
+impl Deliveries {
+    fn new(connection: Arc<Connection>) -> Self {
+        Self { connection, reports: Mutex::default() }
+    }
+
+    /// Forgets the reports of the transaction before.
+    pub(crate) fn expect_marks(&self, count: usize) {
+        *lock(&self.reports) = Reports { failure: None, marks: vec![None; count] };
+    }
+
+    pub(crate) fn failure(&self) -> Option<String> {
+        lock(&self.reports).failure.clone()
+    }
+
+    /// The offsets of the epoch records, once all were delivered.
+    pub(crate) fn marks(&self) -> Option<Vec<i64>> {
+        lock(&self.reports).marks.iter().copied().collect()
+    }
+}
+
+impl ClientContext for Deliveries {
+    fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
+        log_line(self.connection.name(), level, facility, message);
+    }
+
+    fn error(&self, error: KafkaError, reason: &str) {
+        self.connection.error(&error, reason);
+    }
+}
+
+impl ProducerContext for Deliveries {
+    type DeliveryOpaque = Tag;
+
+    fn delivery(&self, result: &DeliveryResult<'_>, tag: Tag) {
+        let mut reports = lock(&self.reports);
+        match result {
+            Ok(record) => {
+                if let Some(mark) = tag.checked_sub(1).and_then(|index| reports.marks.get_mut(index)) {
+                    *mark = Some(record.offset());
+                }
+            }
+            Err((error, record)) => {
+                let failed = || format!("a record for {} was not delivered: {error}", record.topic());
+                reports.failure.get_or_insert_with(failed);
+            }
+        }
+    }
+}
+
+/// Why a call did not do what it should.
+#[derive(Debug)]
+pub(crate) enum CallError {
+    /// librdkafka says so.
+    Kafka(KafkaError),
+    /// It did not come back in time.
+    Hung,
+}
+
+impl std::fmt::Display for CallError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Kafka(error) => error.fmt(f),
+            Self::Hung => f.write_str("the call did not return in time"),
+        }
+    }
+}
+
+/// A transactional producer and its thread.
+pub(crate) struct Transactions {
+    // Dropped before `calls`: the thread then holds the last handle, and so the drop of the
+    // producer, which may block, happens there.
+    producer: Arc<TransactionalProducer>,
+    calls: mpsc::Sender<Call>,
+}
+
+struct Call {
+    run: Box<dyn Fn(&TransactionalProducer, Duration) -> Result<(), KafkaError> + Send>,
+    until: Instant,
+    answer: mpsc::Sender<Result<(), KafkaError>>,
+}
+
+impl Transactions {
+    /// Makes the producer and its thread. Nothing is sent before [`Self::init`].
+    pub(crate) fn new(config: &ClientConfig, connection: Arc<Connection>) -> Result<Self, KafkaError> {
+        let name = connection.name().to_owned();
+        let producer: Arc<TransactionalProducer> =
+            Arc::new(config.create_with_context(Deliveries::new(connection))?);
+        let (calls, queue) = mpsc::channel::<Call>();
+        let served = Arc::clone(&producer);
+        thread::Builder::new()
+            .name(name)
+            .spawn(move || {
+                for call in queue {
+                    // Nobody waits any more if the caller gave up.
+                    let _ = call.answer.send(call.run_until_done(&served));
+                }
+            })
+            .map_err(|error| KafkaError::ClientCreation(format!("no thread for transactions: {error}")))?;
+        Ok(Self { producer, calls })
+    }
+
+    pub(crate) fn producer(&self) -> &TransactionalProducer {
+        &self.producer
+    }
+
+    /// Fences the predecessor and ends its transaction.
+    pub(crate) fn init(&self, limit: Duration) -> Result<(), CallError> {
+        self.call(limit, |producer, time| producer.init_transactions(time))
+    }
+
+    pub(crate) fn begin(&self, limit: Duration) -> Result<(), CallError> {
+        self.call(limit, |producer, _| producer.begin_transaction())
+    }
+
+    pub(crate) fn send_offsets(
+        &self,
+        limit: Duration,
+        offsets: TopicPartitionList,
+        group: ConsumerGroupMetadata,
+    ) -> Result<(), CallError> {
+        self.call(limit, move |producer, time| producer.send_offsets_to_transaction(&offsets, &group, time))
+    }
+
+    /// All records must have been delivered before: librdkafka waits for them in steps of 100 ms.
+    pub(crate) fn commit(&self, limit: Duration) -> Result<(), CallError> {
+        self.call(limit, |producer, time| producer.commit_transaction(time))
+    }
+
+    pub(crate) fn abort(&self, limit: Duration) -> Result<(), CallError> {
+        self.call(limit, |producer, time| producer.abort_transaction(time))
+    }
+
+    fn call(
+        &self,
+        limit: Duration,
+        run: impl Fn(&TransactionalProducer, Duration) -> Result<(), KafkaError> + Send + 'static,
+    ) -> Result<(), CallError> {
+        let (answer, answered) = mpsc::channel();
+        let until = Instant::now() + limit;
+        let hung_after = until + WATCHDOG_GRACE;
+        if self.calls.send(Call { run: Box::new(run), until, answer }).is_err() {
+            return Err(CallError::Hung);
+        }
+        loop {
+            match answered.recv_timeout(REPORT_WAIT) {
+                Ok(result) => return result.map_err(CallError::Kafka),
+                Err(mpsc::RecvTimeoutError::Disconnected) => return Err(CallError::Hung),
+                // An abort waits until the reports of the records that it threw away are taken.
+                Err(mpsc::RecvTimeoutError::Timeout) => self.producer.poll(Duration::ZERO),
+            }
+            if Instant::now() >= hung_after {
+                return Err(CallError::Hung);
+            }
+        }
+    }
+}
+
+impl Call {
+    /// Makes the call, and the same call again while librdkafka says that it
+    /// can be retried and there is time.
+    fn run_until_done(&self, producer: &TransactionalProducer) -> Result<(), KafkaError> {
+        loop {
+            let left = self.until.saturating_duration_since(Instant::now());
+            match (self.run)(producer, left) {
+                Err(KafkaError::Transaction(error)) if error.is_retriable() => {
+                    if Instant::now() + RETRY_PAUSE >= self.until {
+                        return Err(KafkaError::Transaction(error));
+                    }
+                    thread::sleep(RETRY_PAUSE);
+                }
+                result => return result,
+            }
+        }
+    }
+}

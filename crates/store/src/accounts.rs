@@ -1,0 +1,432 @@
+//! Decoded accounts in front of a partition's store.
+//!
+//! Decoding an account costs far more than applying an event to it, and a few
+//! accounts bring most of the events. So accounts stay decoded between events
+//! and between commits, and each changed row is written once a commit,
+//! however often it changed.
+//!
+//! An account is **dirty** from the moment it is handed out for change until
+//! the next commit. Dirty accounts are kept in the order in which they were
+//! first handed out, so the rows of a commit, and the records of the changelog,
+//! come in an order that depends on the log alone. Clean accounts may be
+//! dropped at any time: the store has them. The least recently used go first.
+//!
+//! ```text
+//!          load_for_change            changes, then committed
+//!   clean ----------------> dirty -----------------------------> clean -> evicted
+//!                             |  discard
+//!                             +---------> gone, with all others
+//! ```
+
+use std::collections::HashMap;
+
+use churnwatch_core::{
+    account::{AccountState, Touched},
+    ids::AccountId,
+};
+use foldhash::fast::RandomState;
+
+use crate::{
+    error::StoreError,
+    key,
+    partition::PartitionStore,
+    row::{self, RowChange},
+};
+
+/// Decoded accounts of one partition, with what changed since the last commit.
+pub struct Accounts {
+    /// Clean accounts beyond this number are dropped.
+    capacity: usize,
+    /// Where in `slots` an account is. Its order is random, and never shows.
+    index: HashMap<AccountId, usize, RandomState>,
+    slots: Vec<Option<Slot>>,
+    free: Vec<usize>,
+    /// Slots of dirty accounts, in the order in which they became dirty.
+    dirty: Vec<usize>,
+    /// Counts loads: the clock of "recently".
+    loads: u64,
+}
+
+struct Slot {
+    state: AccountState,
+    /// Whether the store has it.
+    stored: bool,
+    dirty: bool,
+    last_load: u64,
+}
+
+impl Accounts {
+    /// Keeps up to `capacity` accounts decoded (an eighth more between
+    /// clearings), and as many as are dirty.
+    pub fn new(capacity: usize) -> Self {
+        Self {
+            capacity,
+            index: HashMap::default(),
+            slots: Vec::new(),
+            free: Vec::new(),
+            dirty: Vec::new(),
+            loads: 0,
+        }
+    }
+
+    /// An account to look at; one that was never seen if the store has none.
+    ///
+    /// # Errors
+    /// Those of [`PartitionStore::account`].
+    pub fn load(
+        &mut self,
+        store: &PartitionStore,
+        id: &AccountId,
+    ) -> Result<&AccountState, StoreError> {
+        let at = self.slot_of(store, id)?;
+        Ok(&self.slot(at).state)
+    }
+
+    /// An account to change; what is touched of it is written at the next
+    /// commit. One that was never seen if the store has none.
+    ///
+    /// # Errors
+    /// Those of [`PartitionStore::account`].
+    pub fn load_for_change(
+        &mut self,
+        store: &PartitionStore,
+        id: &AccountId,
+    ) -> Result<&mut AccountState, StoreError> {
+        let at = self.slot_of(store, id)?;
+        if !self.slot(at).dirty {
+            self.slot(at).dirty = true;
+            self.dirty.push(at);
+        }
+        Ok(&mut self.slot(at).state)
+    }
+
+    /// Reads those of `ids` that are not decoded yet together, which is
+    /// cheaper than one by one.
+    ///
+    /// # Errors
+    /// Those of [`PartitionStore::accounts`].
+    pub fn prefetch<'i>(
+        &mut self,
+        store: &PartitionStore,
+        ids: impl IntoIterator<Item = &'i AccountId>,
+    ) -> Result<(), StoreError> {
+        let mut missing: Vec<&AccountId> =
+            ids.into_iter().filter(|id| !self.index.contains_key(*id)).collect();
+        missing.sort_unstable();
+        missing.dedup();
+        self.make_room();
+        for (id, state) in missing.iter().zip(store.accounts(&missing)?) {
+            self.insert(id, state);
+        }
+        Ok(())
+    }
+
+    /// The rows that differ from what is stored, in the order in which their
+    /// accounts were first handed out for change.
+    ///
+    /// # Errors
+    /// [`StoreError::Encode`].
+    pub fn changes(&self) -> Result<Vec<RowChange>, StoreError> {
+        let mut changes = Vec::with_capacity(self.dirty.len() * 2);
+        for slot in self.dirty.iter().filter_map(|&at| self.slots[at].as_ref()) {
+            changes_of(&slot.state, slot.stored, &mut changes)?;
+        }
+        Ok(changes)
+    }
+
+    /// Takes note that the store has all changes.
+    pub fn committed(&mut self) {
+        for at in std::mem::take(&mut self.dirty) {
+            let slot = self.slot(at);
+            slot.dirty = false;
+            if is_touched(&slot.state.touched) {
+                slot.stored = true;
+                if slot.state.touched.seats {
+                    slot.state.seats.values_mut().for_each(|seat| seat.touched = false);
+                }
+                slot.state.touched = Touched::default();
+            }
+        }
+        self.make_room();
+    }
+
+    /// Forgets every account, after an abort: what was applied since the last
+    /// commit never happened.
+    pub fn discard(&mut self) {
+        self.index.clear();
+        self.slots.clear();
+        self.free.clear();
+        self.dirty.clear();
+    }
+
+    /// Accounts that are decoded.
+    pub fn len(&self) -> usize {
+        self.index.len()
+    }
+
+    /// Whether no account is decoded.
+    pub fn is_empty(&self) -> bool {
+        self.index.is_empty()
+    }
+
+    /// Accounts handed out for change since the last commit.
+    pub fn dirty_len(&self) -> usize {
+        self.dirty.len()
+    }
+
+    /// The slot of an account, which is read where it is not there.
+    fn slot_of(&mut self, store: &PartitionStore, id: &AccountId) -> Result<usize, StoreError> {
+        let at = match self.index.get(id) {
+            Some(&at) => at,
+            None => {
+                self.make_room();
+                self.insert(id, store.account(id)?)
+            }
+        };
+        self.loads += 1;
+        let loads = self.loads;
+        self.slot(at).last_load = loads;
+        Ok(at)
+    }
+
+    fn insert(&mut self, id: &AccountId, stored: Option<AccountState>) -> usize {
+        let slot = Some(Slot {
+            stored: stored.is_some(),
+            state: stored.unwrap_or_else(|| AccountState::unseen(id.clone())),
+            dirty: false,
+            last_load: self.loads,
+        });
+        let at = match self.free.pop() {
+            Some(at) => {
+                self.slots[at] = slot;
+                at
+            }
+            None => {
+                self.slots.push(slot);
+                self.slots.len() - 1
+            }
+        };
+        self.index.insert(id.clone(), at);
+        at
+    }
+
+    fn slot(&mut self, at: usize) -> &mut Slot {
+        self.slots[at].as_mut().expect("the index and the dirty list name filled slots only")
+    }
+
+    /// Drops the least recently used clean accounts beyond the capacity, an
+    /// eighth of it at a time: finding them takes a pass over all.
+    fn make_room(&mut self) {
+        let beyond = self.len().saturating_sub(self.capacity);
+        let clean = self.len() - self.dirty.len();
+        let drop = beyond.min(clean);
+        if drop == 0 || drop < self.capacity / 8 {
+            return;
+        }
+        let mut loads: Vec<u64> = self
+            .slots
+            .iter()
+            .flatten()
+            .filter(|slot| !slot.dirty)
+            .map(|slot| slot.last_load)
+            .collect();
+        let (_, &mut newest_to_drop, _) = loads.select_nth_unstable(drop - 1);
+        for (at, place) in self.slots.iter_mut().enumerate() {
+            if place.as_ref().is_some_and(|slot| !slot.dirty && slot.last_load <= newest_to_drop)
+                && let Some(slot) = place.take()
+            {
+                self.index.remove(&slot.state.id);
+                self.free.push(at);
+            }
+        }
+    }
+}
+
+fn is_touched(touched: &Touched) -> bool {
+    touched.hot || touched.history || touched.seats || !touched.removed_seats.is_empty()
+}
+
+fn changes_of(
+    state: &AccountState,
+    stored: bool,
+    changes: &mut Vec<RowChange>,
+) -> Result<(), StoreError> {
+    let (id, touched) = (&state.id, &state.touched);
+    // An account's first rows are its hot and its history row, whatever was touched.
+    let first = !stored && is_touched(touched);
+    if touched.hot || first {
+        changes.push(put(key::hot(id), row::encode(&state.hot)?));
+    }
+    if touched.history || first {
+        changes.push(put(key::history(id), row::encode(&state.history)?));
+    }
+    if touched.seats {
+        for (user, seat) in state.seats.iter().filter(|(_, seat)| seat.touched) {
+            changes.push(put(key::seat(id, user), row::encode(seat)?));
+        }
+    }
+    for user in &touched.removed_seats {
+        // A seat may be taken away and come back between two commits.
+        if !state.seats.contains_key(user) {
+            changes.push(RowChange { key: key::seat(id, user), value: None });
+        }
+    }
+    Ok(())
+}
+
+fn put(key: Vec<u8>, value: Vec<u8>) -> RowChange {
+    RowChange { key, value: Some(value) }
+}
+
+#[cfg(test)]
+mod tests {
+    use churnwatch_core::time::Day;
+
+    use super::*;
+    use crate::testing::*;
+
+    #[test]
+    fn changes_come_in_the_order_of_the_first_change_and_only_of_touched_rows() {
+        let (_state, mut store) = store();
+        let mut accounts = Accounts::new(10);
+        for name in ["b", "a"] {
+            change(accounts.load_for_change(&store, &name.into()).unwrap(), 1);
+        }
+        let (a, b, ada) = ("a".into(), "b".into(), "ada".into());
+        let keys: Vec<Vec<u8>> =
+            commit(&mut store, &mut accounts).unwrap().into_iter().map(|row| row.key).collect();
+        let of = |id| [key::hot(id), key::history(id), key::seat(id, &ada)];
+        assert_eq!(keys, [of(&b), of(&a)].concat());
+
+        accounts.load(&store, &b).unwrap();
+        accounts.load_for_change(&store, &a).unwrap().touched.hot = true;
+        let changes = accounts.changes().unwrap();
+        assert_eq!(changes.len(), 1);
+        assert_eq!(changes[0].key, key::hot(&a));
+    }
+
+    #[test]
+    fn the_first_rows_of_an_account_are_hot_and_history_whatever_was_touched() {
+        let (_state, mut store) = store();
+        let mut accounts = Accounts::new(10);
+        let id = AccountId::from("a");
+        let account = accounts.load_for_change(&store, &id).unwrap();
+        *account = AccountState::begin(id.clone(), Day(0));
+        account.user_acts(&"ada".into(), Day(0), 1);
+        let rows = commit(&mut store, &mut accounts).unwrap();
+        assert_eq!(rows.len(), 3);
+        assert!(store.account(&id).unwrap().is_some());
+
+        accounts.load_for_change(&store, &id).unwrap().user_acts(&"ada".into(), Day(0), 1);
+        assert_eq!(accounts.changes().unwrap().len(), 1, "once is enough");
+    }
+
+    #[test]
+    fn an_account_that_was_loaded_but_not_touched_is_not_written() {
+        let (_state, mut store) = store();
+        let mut accounts = Accounts::new(10);
+        accounts.load_for_change(&store, &"a".into()).unwrap();
+        assert_eq!((accounts.dirty_len(), accounts.len()), (1, 1));
+        assert_eq!(commit(&mut store, &mut accounts).unwrap(), []);
+        assert_eq!(accounts.dirty_len(), 0);
+        assert_eq!(store.account(&"a".into()).unwrap(), None);
+    }
+
+    #[test]
+    fn a_removed_seat_is_deleted_unless_it_came_back() {
+        let (_state, mut store) = store();
+        let mut accounts = Accounts::new(10);
+        let id = AccountId::from("a");
+        let account = accounts.load_for_change(&store, &id).unwrap();
+        change(account, 1);
+        account.user_acts(&"bob".into(), Day(0), 1);
+        commit(&mut store, &mut accounts).unwrap();
+
+        let account = accounts.load_for_change(&store, &id).unwrap();
+        for user in ["ada", "bob"] {
+            account.seats.remove(user);
+            account.touched.removed_seats.push(user.into());
+        }
+        account.user_acts(&"bob".into(), Day(0), 1);
+        let rows = commit(&mut store, &mut accounts).unwrap();
+        assert_eq!(rows.len(), 2);
+        dues(&store).unwrap();
+        let read = store.account(&id).unwrap().unwrap();
+        assert_eq!(read.seats.into_keys().collect::<Vec<_>>(), ["bob".into()]);
+        assert_eq!(accounts.changes().unwrap(), [], "flags are cleared");
+    }
+
+    #[test]
+    fn an_abort_forgets_what_was_applied() {
+        let (_state, mut store) = store();
+        let mut accounts = Accounts::new(10);
+        let id = AccountId::from("a");
+        change(accounts.load_for_change(&store, &id).unwrap(), 1);
+        commit(&mut store, &mut accounts).unwrap();
+        change(accounts.load_for_change(&store, &id).unwrap(), 2);
+        accounts.discard();
+        assert_eq!((accounts.len(), accounts.dirty_len()), (0, 0));
+        assert_eq!(accounts.changes().unwrap(), []);
+        let account = accounts.load(&store, &id).unwrap();
+        assert_eq!(account.hot.next_due.unwrap().as_millis(), 1);
+    }
+
+    #[test]
+    fn the_least_recently_used_clean_accounts_make_room() {
+        let (_state, mut store) = store();
+        let mut accounts = Accounts::new(16);
+        let id = |n: usize| AccountId::from(&*format!("account-{n}"));
+        for n in 0..16 {
+            change(accounts.load_for_change(&store, &id(n)).unwrap(), 1);
+        }
+        commit(&mut store, &mut accounts).unwrap();
+        // The oldest two are used again; four others come.
+        for n in [0, 1, 16, 17, 18, 19] {
+            accounts.load(&store, &id(n)).unwrap();
+        }
+        let kept = |accounts: &Accounts, n| accounts.index.contains_key(&id(n));
+        assert!(kept(&accounts, 0) && kept(&accounts, 1) && kept(&accounts, 19));
+        assert!(!kept(&accounts, 2) && !kept(&accounts, 3), "least recently used");
+        assert!(accounts.len() <= 18, "{}", accounts.len());
+        for n in 20..200 {
+            accounts.load(&store, &id(n)).unwrap();
+        }
+        assert!(accounts.len() <= 18 && accounts.slots.len() <= 19, "slots are used again");
+        assert_eq!(accounts.load(&store, &id(5)).unwrap().hot.next_due.unwrap().as_millis(), 1);
+    }
+
+    #[test]
+    fn dirty_accounts_are_never_dropped_before_a_commit() {
+        let (_state, mut store) = store();
+        let mut accounts = Accounts::new(2);
+        for n in 0..50 {
+            let id = AccountId::from(&*n.to_string());
+            change(accounts.load_for_change(&store, &id).unwrap(), n);
+        }
+        assert_eq!((accounts.len(), accounts.dirty_len()), (50, 50));
+        commit(&mut store, &mut accounts).unwrap();
+        assert!(accounts.len() <= 3, "{}", accounts.len());
+        assert_eq!(dues(&store).unwrap().len(), 50);
+    }
+
+    #[test]
+    fn prefetched_accounts_are_those_that_would_have_been_loaded() {
+        let (_state, mut store) = store();
+        let mut accounts = Accounts::new(10);
+        let ids: Vec<AccountId> = ["a", "b", "new"].into_iter().map(AccountId::from).collect();
+        for id in &ids[..2] {
+            change(accounts.load_for_change(&store, id).unwrap(), 1);
+        }
+        commit(&mut store, &mut accounts).unwrap();
+        let mut fresh = Accounts::new(10);
+        change(fresh.load_for_change(&store, &ids[0]).unwrap(), 9);
+        fresh.prefetch(&store, [&ids[2], &ids[0], &ids[1], &ids[1]]).unwrap();
+        assert_eq!(fresh.len(), 3);
+        let due = |accounts: &mut Accounts, id| {
+            accounts.load(&store, id).unwrap().hot.next_due.map(|due| due.as_millis())
+        };
+        assert_eq!(due(&mut fresh, &ids[0]), Some(9), "what is dirty is left alone");
+        assert_eq!(due(&mut fresh, &ids[1]), Some(1));
+        assert_eq!(due(&mut fresh, &ids[2]), None);
+    }
+}

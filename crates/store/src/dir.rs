@@ -1,0 +1,334 @@
+//! The directory in which a process keeps its state.
+//!
+//! ```text
+//! <state dir>/LOCK        held by one process, names it
+//!             FORMAT      version of the layout
+//!             p-00003/    RocksDB database of partition 3 of the log
+//! ```
+
+mod format;
+mod lock;
+
+use std::{
+    collections::BTreeMap,
+    fs, io,
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
+};
+
+use rocksdb::{ColumnFamilyDescriptor, DB, properties};
+
+use crate::{
+    error::StoreError,
+    options::{MemoryUse, SharedMemory, StoreOptions},
+    partition::PartitionStore,
+};
+
+/// Ending of a database that is being deleted.
+const REMOVED: &str = ".removed";
+
+/// An open state directory; clones are handles of the same one. The directory
+/// is released when the last handle and the last [`PartitionStore`] are
+/// dropped.
+#[derive(Clone)]
+pub struct StateDir(Arc<Shared>);
+
+/// What the partitions of one directory share.
+pub(crate) struct Shared {
+    path: PathBuf,
+    options: StoreOptions,
+    memory: SharedMemory,
+    /// Databases of the partitions that are open.
+    open: Mutex<BTreeMap<i32, Weak<DB>>>,
+    _lock: lock::DirLock,
+    /// Deletes the directory, after all else here is dropped.
+    _throw_away: Option<tempfile::TempDir>,
+}
+
+impl StateDir {
+    /// Opens a state directory, or begins one in a new or an empty directory.
+    ///
+    /// # Errors
+    /// [`StoreError::Locked`] where another process holds it,
+    /// [`StoreError::NewerFormat`], [`StoreError::NotAStateDir`], or an error
+    /// of the file system.
+    pub fn open(path: impl Into<PathBuf>, options: StoreOptions) -> Result<Self, StoreError> {
+        Self::open_at(path.into(), options, None)
+    }
+
+    /// Begins a state directory of its own for one replay, in the system's
+    /// directory for temporary files (`TMPDIR`); it is deleted when the last
+    /// handle is dropped.
+    ///
+    /// # Errors
+    /// Those of the file system.
+    pub fn temporary(options: StoreOptions) -> Result<Self, StoreError> {
+        let throw_away = tempfile::Builder::new()
+            .prefix("churnwatch-")
+            .tempdir()
+            .map_err(|source| StoreError::io(&std::env::temp_dir(), source))?;
+        Self::open_at(throw_away.path().to_owned(), options, Some(throw_away))
+    }
+
+    fn open_at(
+        path: PathBuf,
+        options: StoreOptions,
+        throw_away: Option<tempfile::TempDir>,
+    ) -> Result<Self, StoreError> {
+        fs::create_dir_all(&path).map_err(|source| StoreError::io(&path, source))?;
+        let lock = lock::DirLock::acquire(&path)?;
+        format::ensure(&path)?;
+        let shared = Shared {
+            memory: SharedMemory::new(&options),
+            path,
+            options,
+            open: Mutex::default(),
+            _lock: lock,
+            _throw_away: throw_away,
+        };
+        shared.sweep()?;
+        Ok(Self(Arc::new(shared)))
+    }
+
+    /// Where it lies.
+    pub fn path(&self) -> &Path {
+        &self.0.path
+    }
+
+    /// Opens the store of a partition; an empty one where there is none.
+    ///
+    /// # Errors
+    /// [`StoreError::PartitionOpen`] while it is open elsewhere in this
+    /// process. [`StoreError::wants_rebuild`] says whether
+    /// [`StateDir::remove_partition`] and a restore may help.
+    pub fn partition(&self, partition: i32) -> Result<PartitionStore, StoreError> {
+        self.0.clone().open_partition(partition)
+    }
+
+    /// Deletes the store of a partition that is not open; nothing happens
+    /// where there is none.
+    ///
+    /// # Errors
+    /// [`StoreError::PartitionOpen`], or an error of the file system.
+    pub fn remove_partition(&self, partition: i32) -> Result<(), StoreError> {
+        self.0.remove_partition(partition)
+    }
+
+    /// The partitions that have a store here, open or not, in order.
+    ///
+    /// # Errors
+    /// Those of the file system.
+    pub fn partitions(&self) -> Result<Vec<i32>, StoreError> {
+        let mut partitions: Vec<i32> =
+            self.0.entries()?.iter().filter_map(|name| partition_of(name)).collect();
+        partitions.sort_unstable();
+        Ok(partitions)
+    }
+
+    /// The memory RocksDB holds at this moment.
+    ///
+    /// # Errors
+    /// Those of RocksDB.
+    pub fn memory(&self) -> Result<MemoryUse, StoreError> {
+        let cache = &self.0.memory.cache;
+        let mut used = MemoryUse {
+            block_cache: cache.get_usage() as u64,
+            pinned: cache.get_pinned_usage() as u64,
+            ..MemoryUse::default()
+        };
+        let open = self.0.open();
+        for (&partition, db) in open.iter() {
+            let Some(db) = db.upgrade() else { continue };
+            let property = |name: &rocksdb::properties::PropName| {
+                let value = db.property_int_value(name);
+                value
+                    .map(Option::unwrap_or_default)
+                    .map_err(|e| StoreError::rocksdb(partition, db.path(), e))
+            };
+            used.memtables += property(properties::SIZE_ALL_MEM_TABLES)?;
+            used.table_readers += property(properties::ESTIMATE_TABLE_READERS_MEM)?;
+        }
+        Ok(used)
+    }
+}
+
+impl Shared {
+    pub(crate) fn open_partition(
+        self: Arc<Self>,
+        partition: i32,
+    ) -> Result<PartitionStore, StoreError> {
+        let path = self.path.join(directory_of(partition));
+        let (db, registration) = {
+            let mut open = self.open();
+            if open.contains_key(&partition) {
+                return Err(StoreError::PartitionOpen { partition });
+            }
+            let options = self.options.rocksdb(&self.memory, open.len() + 1);
+            let rows = ColumnFamilyDescriptor::new(
+                rocksdb::DEFAULT_COLUMN_FAMILY_NAME,
+                options.clone(),
+            );
+            let db = DB::open_cf_descriptors(&options, &path, [rows])
+                .map_err(|e| StoreError::rocksdb(partition, &path, e))?;
+            let db = Arc::new(db);
+            open.insert(partition, Arc::downgrade(&db));
+            let registration = Registration { partition, shared: self.clone() };
+            self.divide_write_buffers(&open, open.len() - 1);
+            (db, registration)
+        };
+        PartitionStore::new(db, registration)
+    }
+
+    pub(crate) fn remove_partition(&self, partition: i32) -> Result<(), StoreError> {
+        let open = self.open();
+        if open.contains_key(&partition) {
+            return Err(StoreError::PartitionOpen { partition });
+        }
+        let name = directory_of(partition);
+        let path = self.path.join(&name);
+        let removed = self.path.join(name + REMOVED);
+        // Renamed first: half a database would be taken for a damaged one.
+        match fs::rename(&path, &removed) {
+            Ok(()) => fs::remove_dir_all(&removed).map_err(|e| StoreError::io(&removed, e)),
+            Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(()),
+            Err(source) => Err(StoreError::io(&path, source)),
+        }
+    }
+
+    /// Gives each open partition its share of the write buffers, where the
+    /// share has changed since `before` partitions were open.
+    fn divide_write_buffers(&self, open: &BTreeMap<i32, Weak<DB>>, before: usize) {
+        let share = self.options.write_buffer_share(open.len());
+        if share == self.options.write_buffer_share(before) {
+            return;
+        }
+        for (partition, db) in open {
+            let Some(db) = db.upgrade() else { continue };
+            if let Err(error) = db.set_options(&[("write_buffer_size", &share.to_string())]) {
+                // The old share stays in force; the bound for the process holds all the same.
+                tracing::warn!(partition, %error, "cannot change the size of a write buffer");
+            }
+        }
+    }
+
+    /// Finishes deletions that a crash cut short.
+    fn sweep(&self) -> Result<(), StoreError> {
+        for name in self.entries()? {
+            if name.strip_suffix(REMOVED).is_some_and(|name| partition_of(name).is_some()) {
+                let path = self.path.join(name);
+                fs::remove_dir_all(&path).map_err(|source| StoreError::io(&path, source))?;
+            }
+        }
+        Ok(())
+    }
+
+    fn entries(&self) -> Result<Vec<String>, StoreError> {
+        let io = |source| StoreError::io(&self.path, source);
+        let mut names = Vec::new();
+        for entry in fs::read_dir(&self.path).map_err(io)? {
+            names.extend(entry.map_err(io)?.file_name().into_string());
+        }
+        Ok(names)
+    }
+
+    /// Nothing is left half-done under this lock, so a panic while it was held
+    /// does no harm.
+    fn open(&self) -> MutexGuard<'_, BTreeMap<i32, Weak<DB>>> {
+        self.open.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// That a partition is open; dropped after its database is closed.
+pub(crate) struct Registration {
+    pub(crate) partition: i32,
+    pub(crate) shared: Arc<Shared>,
+}
+
+impl Drop for Registration {
+    fn drop(&mut self) {
+        let mut open = self.shared.open();
+        open.remove(&self.partition);
+        self.shared.divide_write_buffers(&open, open.len() + 1);
+    }
+}
+
+fn directory_of(partition: i32) -> String {
+    format!("p-{partition:05}")
+}
+
+fn partition_of(directory: &str) -> Option<i32> {
+    let partition = directory.strip_prefix("p-")?.parse().ok()?;
+    (directory_of(partition) == directory).then_some(partition)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_second_opening_is_refused_until_every_handle_is_gone() {
+        let dir = tempfile::tempdir().unwrap();
+        let state = StateDir::open(dir.path(), StoreOptions::default()).unwrap();
+        let store = state.partition(0).unwrap();
+        drop(state);
+        let refused = StateDir::open(dir.path(), StoreOptions::default()).err().unwrap();
+        assert!(matches!(refused, StoreError::Locked { .. }), "{refused}");
+        drop(store);
+        StateDir::open(dir.path(), StoreOptions::default()).unwrap();
+    }
+
+    #[test]
+    fn a_partition_is_open_once_and_can_be_opened_again_after_it_was_dropped() {
+        let state = StateDir::temporary(StoreOptions::default()).unwrap();
+        let store = state.partition(3).unwrap();
+        assert!(matches!(state.partition(3), Err(StoreError::PartitionOpen { partition: 3 })));
+        assert!(matches!(state.remove_partition(3), Err(StoreError::PartitionOpen { .. })));
+        drop(store);
+        state.partition(3).unwrap();
+    }
+
+    #[test]
+    fn partitions_are_listed_and_removed() {
+        let state = StateDir::temporary(StoreOptions::default()).unwrap();
+        for partition in [12, 0, 7] {
+            state.partition(partition).unwrap();
+        }
+        assert_eq!(state.partitions().unwrap(), [0, 7, 12]);
+        state.remove_partition(7).unwrap();
+        state.remove_partition(99).unwrap();
+        assert_eq!(state.partitions().unwrap(), [0, 12]);
+    }
+
+    #[test]
+    fn a_deletion_cut_short_is_finished_at_the_next_start() {
+        let dir = tempfile::tempdir().unwrap();
+        drop(StateDir::open(dir.path(), StoreOptions::default()).unwrap());
+        let half = dir.path().join("p-00003.removed");
+        fs::create_dir(&half).unwrap();
+        fs::write(half.join("000009.sst"), "half").unwrap();
+        let state = StateDir::open(dir.path(), StoreOptions::default()).unwrap();
+        assert!(!half.exists());
+        assert_eq!(state.partitions().unwrap(), [0; 0]);
+    }
+
+    #[test]
+    fn a_temporary_directory_is_gone_when_it_is_dropped() {
+        let state = StateDir::temporary(StoreOptions::default()).unwrap();
+        let path = state.path().to_owned();
+        let store = state.partition(0).unwrap();
+        drop(state);
+        assert!(path.exists());
+        drop(store);
+        assert!(!path.exists());
+    }
+
+    #[test]
+    fn memory_is_counted_over_all_open_partitions() {
+        let state = StateDir::temporary(StoreOptions::default()).unwrap();
+        assert_eq!(state.memory().unwrap().memtables, 0);
+        let _one = state.partition(0).unwrap();
+        let of_one = state.memory().unwrap().memtables;
+        let _two = state.partition(1).unwrap();
+        assert!(of_one > 0 && state.memory().unwrap().memtables > of_one);
+    }
+}
