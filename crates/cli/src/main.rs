@@ -1,2 +1,88 @@
-//! placeholder
-fn main() {}
+//! The `churnwatch` binary: configuration, wiring, commands.
+//!
+//! Data goes to the standard output, logs and progress to the standard error.
+//! Async lives in `run` only, for the HTTP endpoints.
+
+mod commands;
+mod config;
+mod demo;
+mod exit;
+mod output;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use crate::{
+    commands::{Cli, Command},
+    config::ConfigError,
+    exit::{Exit, Failure},
+};
+
+/// RocksDB allocates through it as well: glibc's allocator doubles the memory
+/// that stays resident.
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
+fn main() -> ExitCode {
+    let cli = Cli::parse_or_exit();
+    if let Err(error) = churnwatch_telemetry::logging::init(&cli.log_level(), cli.log_format) {
+        eprintln!("error: {error}");
+        return Failure::Usage.code();
+    }
+    let result = match cli.command {
+        Command::Run(args) => commands::run::run(args),
+        Command::Replay(args) => commands::replay::run(args),
+        Command::Demo(args) => commands::demo::run(args),
+        Command::Validate(args) => commands::validate::run(args),
+        Command::Topics(args) => commands::topics::run(args),
+        Command::Schema(args) => commands::schema::run(&args),
+        Command::Config(args) => commands::config::run(args),
+        Command::Completions(args) => {
+            commands::completions(&args);
+            Ok(())
+        }
+        Command::Generate(args) => commands::generate::run(&args),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(exit) => report(exit),
+    }
+}
+
+/// Says what went wrong, with the offending line where it is in a file.
+fn report(exit: Exit) -> ExitCode {
+    let Exit { failure, error } = exit;
+    // Whoever read our output has seen enough.
+    if error.chain().any(|cause| {
+        cause
+            .downcast_ref::<std::io::Error>()
+            .is_some_and(|error| error.kind() == std::io::ErrorKind::BrokenPipe)
+    }) {
+        return ExitCode::SUCCESS;
+    }
+    match error.downcast::<ConfigError>() {
+        Ok(config) => eprintln!("{:?}", miette::Report::new(config)),
+        Err(error) => eprintln!("error: {error:#}"),
+    }
+    failure.code()
+}
+
+impl From<Box<ConfigError>> for Exit {
+    fn from(error: Box<ConfigError>) -> Self {
+        Self { failure: Failure::Config, error: anyhow::Error::new(*error) }
+    }
+}
+
+impl Cli {
+    /// Parses the command line; what is wrong with it ends the program with
+    /// the code of [`Failure::Usage`].
+    fn parse_or_exit() -> Self {
+        Self::try_parse().unwrap_or_else(|error| {
+            // Printing to a closed pipe is nobody's business any more.
+            error.print().unwrap_or_default();
+            let code = if error.use_stderr() { 64 } else { 0 };
+            std::process::exit(code)
+        })
+    }
+}

@@ -320,7 +320,11 @@ pub fn alert_key(account: &AccountId, signal: SignalId, subject: Option<&UserId>
         escape_into(subject.as_str(), &mut key);
     }
     if key.len() > ALERT_KEY_MAX {
-        return format!("{}|{}", signal.as_str(), Uuid::new_v5(&NAMESPACE, key.as_bytes()));
+        return format!(
+            "{}|{}",
+            signal.as_str(),
+            Uuid::new_v5(&NAMESPACE, key.as_bytes())
+        );
     }
     key
 }

@@ -7,7 +7,7 @@
 //! ```
 
 use crate::{
-    account::{AccountState, MAX_RECENT_TICKETS, RecentTicket, SeatStatus},
+    account::{AccountState, ClockReading, MAX_RECENT_TICKETS, RecentTicket, SeatStatus},
     alert::{self, Alert, AlertPhase, Severity, Transition, TransitionKind},
     event::{
         Command, CommandAction, Event, Fact, ProfilePatch, SeatAction, SeatChange, Ticket, Usage,
@@ -99,6 +99,7 @@ fn apply_event(account: &mut AccountState, rules: &Rules, event: &Event) -> Outc
         }
     }
     account.touched.hot = true;
+    begin_earlier(account, event.time, day);
     wake(account, event.time, day);
     account.hot.last_event = account.hot.last_event.max(Some(event.time));
     outcome.on_closed_day = day <= account.history.closed_through;
@@ -106,7 +107,7 @@ fn apply_event(account: &mut AccountState, rules: &Rules, event: &Event) -> Outc
         account.touched.history = true;
         account.history.first_day = day;
     }
-    let ended = account.history.profile.ended_at.is_some_and(|ended| ended <= event.time);
+    let ended = has_ended(account);
     match &event.fact {
         Fact::Usage(usage) => {
             count_usage(account, rules, usage, day);
@@ -122,14 +123,29 @@ fn apply_event(account: &mut AccountState, rules: &Rules, event: &Event) -> Outc
             return outcome;
         }
     }
-    if ended || account.history.profile.ended_at.is_some_and(|ended| ended <= event.time) {
+    if ended || has_ended(account) {
         return outcome;
     }
     let fleet = FleetDay::calendar(event.time.utc_day());
     let mut found = Vec::new();
-    let view = View { rules, account, now: event.time, day, fleet: &fleet };
+    let view = View {
+        rules,
+        account,
+        now: event.time,
+        day,
+        fleet: &fleet,
+    };
     rules.signals.on_fact(&view, &event.fact, &mut found);
-    live(account, rules, &fleet, event.time, day, found, false, &mut outcome);
+    live(
+        account,
+        rules,
+        &fleet,
+        event.time,
+        day,
+        found,
+        false,
+        &mut outcome,
+    );
     outcome
 }
 
@@ -138,8 +154,34 @@ fn wake(account: &mut AccountState, time: EventTime, day: Day) {
     if account.hot.next_due.is_none() {
         account.touched.history = true;
         account.history.wake(day);
-        account.hot.next_due = Some(time.utc_day().end());
+        // A late event wakes too; days that had their look get no second one.
+        let unseen = account.history.closed_through.plus(1);
+        account.hot.next_due = Some(time.utc_day().max(unseen).end());
     }
+}
+
+/// Lets an account begin earlier, as long as none of its days has closed: its
+/// first events may come out of order.
+fn begin_earlier(account: &mut AccountState, time: EventTime, day: Day) {
+    let history = &mut account.history;
+    if day < history.first_day && history.closed_through.plus(1) == history.first_day {
+        account.touched.history = true;
+        history.first_day = day;
+        history.closed_through = day.plus(-1);
+        history.clock = ClockReading::before(day);
+        account.hot.next_due = account.hot.next_due.min(Some(time.utc_day().end()));
+    }
+}
+
+/// Whether the account had ended by the latest time that is known of it: a late
+/// event does not bring it back.
+fn has_ended(account: &AccountState) -> bool {
+    let known = Some(account.history.closed_through.end()).max(account.hot.last_event);
+    account
+        .history
+        .profile
+        .ended_at
+        .is_some_and(|ended| Some(ended) <= known)
 }
 
 fn count_usage(account: &mut AccountState, rules: &Rules, usage: &Usage, day: Day) {
@@ -153,7 +195,11 @@ fn count_usage(account: &mut AccountState, rules: &Rules, usage: &Usage, day: Da
         return;
     }
     let features_before = account.history.features.len();
-    let feature = if core { account.history.feature_index(&usage.feature) } else { None };
+    let feature = if core {
+        account.history.feature_index(&usage.feature)
+    } else {
+        None
+    };
     account.touched.history |= account.history.features.len() != features_before;
     if day <= account.history.closed_through {
         if core {
@@ -183,12 +229,7 @@ fn count_usage(account: &mut AccountState, rules: &Rules, usage: &Usage, day: Da
     }
 }
 
-fn count_late_usage(
-    account: &mut AccountState,
-    usage: &Usage,
-    day: Day,
-    feature: Option<usize>,
-) {
+fn count_late_usage(account: &mut AccountState, usage: &Usage, day: Day, feature: Option<usize>) {
     account.touched.history = true;
     account.history.late_core_action(day);
     if let Some(index) = feature {
@@ -216,14 +257,17 @@ fn count_ticket(account: &mut AccountState, ticket: &Ticket, time: EventTime, da
     }
     let tickets = &mut account.hot.tickets;
     let index = tickets.partition_point(|known| known.time <= time);
-    tickets.insert(index, RecentTicket {
-        time,
-        ticket: ticket.ticket.clone(),
-        severity: ticket.severity,
-        area: ticket.area.clone(),
-        sentiment: ticket.sentiment,
-        weight,
-    });
+    tickets.insert(
+        index,
+        RecentTicket {
+            time,
+            ticket: ticket.ticket.clone(),
+            severity: ticket.severity,
+            area: ticket.area.clone(),
+            sentiment: ticket.sentiment,
+            weight,
+        },
+    );
     if tickets.len() > MAX_RECENT_TICKETS {
         tickets.remove(0);
     }
@@ -238,7 +282,12 @@ fn change_profile(
 ) {
     account.touched.history = true;
     account.history.profile.merge(patch.clone());
-    if account.history.profile.ended_at.is_some_and(|ended| ended <= now) {
+    if account
+        .history
+        .profile
+        .ended_at
+        .is_some_and(|ended| ended <= now)
+    {
         end_account(account, rules, now, outcome);
     }
 }
@@ -273,21 +322,44 @@ fn close(account: &mut AccountState, rules: &Rules, fleet: &FleetDay) -> Outcome
     let day = account.history.closed_through;
     let old = now.plus_millis(-8 * DAY_MS);
     account.hot.tickets.retain(|ticket| ticket.time > old);
-    if account.history.profile.ended_at.is_some_and(|ended| ended <= now) {
+    if account
+        .history
+        .profile
+        .ended_at
+        .is_some_and(|ended| ended <= now)
+    {
         end_account(account, rules, now, &mut outcome);
-        account.hot.next_due = None;
+        if account.hot.open_days.is_empty() {
+            account.hot.next_due = None;
+        }
         return outcome;
     }
-    if before.week() != day.plus(1).week() && day.plus(1).week() != day.week() {
-        let keep = rules.signals.champion_quiet.keep.of(rules.segment_of(&account.history.profile));
+    if day > before && day.plus(1).week() != day.week() {
+        let keep = rules
+            .signals
+            .champion_quiet
+            .keep
+            .of(rules.segment_of(&account.history.profile));
         rules.signals.champion_quiet.infer(account, day, keep);
         account.forget_users(FORGET_USERS_DAYS);
     }
     let mut found = Vec::new();
-    rules.signals.on_look(&View { rules, account, now, day, fleet }, &mut found);
+    rules.signals.on_look(
+        &View {
+            rules,
+            account,
+            now,
+            day,
+            fleet,
+        },
+        &mut found,
+    );
     live(account, rules, fleet, now, day, found, true, &mut outcome);
     let cooldown_days = i64::from(rules.alerts.cooldown_days);
-    account.hot.alerts.retain(|alert| !alert.is_forgettable(now, cooldown_days));
+    account
+        .hot
+        .alerts
+        .retain(|alert| !alert.is_forgettable(now, cooldown_days));
     if is_dormant(account, day) {
         account.hot.next_due = None;
     }
@@ -296,7 +368,11 @@ fn close(account: &mut AccountState, rules: &Rules, fleet: &FleetDay) -> Outcome
 
 /// Whether nothing can come of looking until the next event.
 fn is_dormant(account: &AccountState, day: Day) -> bool {
-    account.hot.alerts.iter().all(|alert| alert.open_episode().is_none() && alert.pending.is_none())
+    account
+        .hot
+        .alerts
+        .iter()
+        .all(|alert| alert.open_episode().is_none() && alert.pending.is_none())
         && account.hot.open_days.is_empty()
         && account.history.is_empty_of_activity()
         && match &account.history.rhythm {
@@ -306,7 +382,10 @@ fn is_dormant(account: &AccountState, day: Day) -> bool {
 }
 
 /// Lets every reading move its alert's life, and publishes what moved.
-#[expect(clippy::too_many_arguments, reason = "one private step, named arguments at both calls")]
+#[expect(
+    clippy::too_many_arguments,
+    reason = "one private step, named arguments at both calls"
+)]
 fn live(
     account: &mut AccountState,
     rules: &Rules,
@@ -321,9 +400,19 @@ fn live(
     for (signal, mut reading) in found {
         let life = rules.signals.life(signal);
         if life.renewal_raises && reading.breach == Some(Severity::Warning) {
-            let view = View { rules, account, now, day, fleet };
+            let view = View {
+                rules,
+                account,
+                now,
+                day,
+                fleet,
+            };
             let near = i64::from(rules.alerts.renewal_days);
-            if view.days_to_renewal().is_some_and(|days| (0..=near).contains(&i64::from(days))) && near > 0 {
+            if view
+                .days_to_renewal()
+                .is_some_and(|days| (0..=near).contains(&i64::from(days)))
+                && near > 0
+            {
                 reading.breach = Some(Severity::Critical);
             }
         }
@@ -339,7 +428,10 @@ fn live(
                 continue;
             }
             None => {
-                account.hot.alerts.push(AlertState::new(signal, reading.subject.clone()));
+                account
+                    .hot
+                    .alerts
+                    .push(AlertState::new(signal, reading.subject.clone()));
                 account.hot.alerts.len() - 1
             }
         };
@@ -361,7 +453,10 @@ fn report(
     moved: Option<TransitionKind>,
     outcome: &mut Outcome,
 ) {
-    let opens = matches!(moved, Some(TransitionKind::Opened | TransitionKind::Reopened));
+    let opens = matches!(
+        moved,
+        Some(TransitionKind::Opened | TransitionKind::Reopened)
+    );
     if rules.report_scores && ((look && reading.comparable) || opens) {
         outcome.scores.push(Score {
             signal,
@@ -374,7 +469,10 @@ fn report(
 }
 
 /// Puts an alert as it stands now into words.
-#[expect(clippy::too_many_arguments, reason = "one private step, named arguments at each call")]
+#[expect(
+    clippy::too_many_arguments,
+    reason = "one private step, named arguments at each call"
+)]
 fn publish(
     account: &mut AccountState,
     rules: &Rules,
@@ -388,9 +486,17 @@ fn publish(
     account.touched.hot = true;
     account.hot.sequence += 1;
     let sequence = account.hot.sequence;
-    let view = View { rules, account, now, day, fleet };
+    let view = View {
+        rules,
+        account,
+        now,
+        day,
+        fleet,
+    };
     let state = &account.hot.alerts[index];
-    let Some(episode) = &state.episode else { return };
+    let Some(episode) = &state.episode else {
+        return;
+    };
     let reading = Reading::of(state.subject.clone(), episode.numbers);
     let explanation = rules.signals.explain(state.signal, &view, &reading);
     let about = state.signal.about();
@@ -405,7 +511,12 @@ fn publish(
         subject: state.subject.clone(),
         phase: episode.phase,
         severity: episode.severity,
-        priority: priority(episode.severity, view.profile().renewal_date, day, confidence),
+        priority: priority(
+            episode.severity,
+            view.profile().renewal_date,
+            day,
+            confidence,
+        ),
         confidence,
         reason: explanation.reason,
         evidence: explanation.evidence,
@@ -430,7 +541,13 @@ fn publish(
         score: episode.numbers.score,
     };
     let id = alert::transition_id(alert_id, sequence);
-    outcome.transitions.push(Transition { id, sequence, kind, at: now, alert });
+    outcome.transitions.push(Transition {
+        id,
+        sequence,
+        kind,
+        at: now,
+        alert,
+    });
 }
 
 /// Severity (1, 3, 9) x account value x nearness of the renewal x confidence.
@@ -489,15 +606,12 @@ fn obey(
 }
 
 /// Resolves what is open: nothing is judged after an account's end.
-fn end_account(
-    account: &mut AccountState,
-    rules: &Rules,
-    now: EventTime,
-    outcome: &mut Outcome,
-) {
+fn end_account(account: &mut AccountState, rules: &Rules, now: EventTime, outcome: &mut Outcome) {
     for index in 0..account.hot.alerts.len() {
         account.hot.alerts[index].pending = None;
-        let Some(episode) = &mut account.hot.alerts[index].episode else { continue };
+        let Some(episode) = &mut account.hot.alerts[index].episode else {
+            continue;
+        };
         if episode.phase != AlertPhase::Resolved {
             let kind = episode.resolve(alert::ResolveReason::AccountEnded, now);
             publish_now(account, rules, now, index, kind, outcome);
@@ -517,3 +631,6 @@ fn publish_now(
     let day = account.history.closed_through;
     publish(account, rules, &fleet, now, day, index, kind, outcome);
 }
+
+#[cfg(test)]
+mod tests;

@@ -192,7 +192,10 @@ pub struct Money {
 
 /// A merge patch of an account's profile.
 #[derive(Debug, Clone, PartialEq, Default)]
-#[expect(missing_docs, reason = "the fields are those of account::Profile, documented there")]
+#[expect(
+    missing_docs,
+    reason = "the fields are those of account::Profile, documented there"
+)]
 pub struct ProfilePatch {
     pub name: Patch<Box<str>>,
     pub segment: Patch<Segment>,

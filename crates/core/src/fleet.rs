@@ -25,6 +25,12 @@ pub struct FleetDay {
 impl FleetDay {
     /// A day without peers: the clock is the calendar.
     pub const fn calendar(day: Day) -> Self {
-        Self { day, clock: 1.0, ticket_index: 1.0, tickets_per_week: None, usage_stale: false }
+        Self {
+            day,
+            clock: 1.0,
+            ticket_index: 1.0,
+            tickets_per_week: None,
+            usage_stale: false,
+        }
     }
 }

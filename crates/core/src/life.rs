@@ -44,6 +44,13 @@ pub struct Reading {
     pub numbers: Numbers,
     /// The baseline to hold fast while the alert is open.
     pub frozen: Frozen,
+    /// What a further fall is measured by, in one unit whichever rule speaks;
+    /// the measured number unless the signal says otherwise.
+    pub level: f64,
+    /// Whether it may become the account's normal: then it is rebased after
+    /// [`Life::rebase_days`], and mute afterwards. A level that is bad in itself
+    /// never becomes normal.
+    pub becomes_normal: bool,
 }
 
 impl Reading {
@@ -58,6 +65,8 @@ impl Reading {
             comparable: false,
             numbers,
             frozen: Frozen::default(),
+            level: numbers.observed,
+            becomes_normal: true,
         }
     }
 }
@@ -178,12 +187,20 @@ const FURTHER_FALL: f64 = 0.30;
 impl AlertState {
     /// A life that has not begun.
     pub fn new(signal: SignalId, subject: Option<UserId>) -> Self {
-        Self { signal, subject, pending: None, episode: None, muted: None }
+        Self {
+            signal,
+            subject,
+            pending: None,
+            episode: None,
+            muted: None,
+        }
     }
 
     /// The running episode, if it is not resolved.
     pub fn open_episode(&self) -> Option<&Episode> {
-        self.episode.as_ref().filter(|episode| episode.phase != AlertPhase::Resolved)
+        self.episode
+            .as_ref()
+            .filter(|episode| episode.phase != AlertPhase::Resolved)
     }
 
     /// Whether there is nothing left to remember at `now`.
@@ -191,7 +208,9 @@ impl AlertState {
         self.pending.is_none()
             && self.muted.is_none()
             && self.episode.as_ref().is_none_or(|episode| {
-                episode.resolved_at.is_some_and(|at| at.plus_days(cooldown_days) < now)
+                episode
+                    .resolved_at
+                    .is_some_and(|at| at.plus_days(cooldown_days) < now)
             })
     }
 
@@ -211,13 +230,17 @@ impl AlertState {
         {
             return Self::advance_open(episode, &mut self.muted, reading, life, now, look);
         }
-        let Some(severity) = reading.breach.filter(|_| self.muted.is_none()) else {
+        let speaks = self.muted.is_none() || !reading.becomes_normal;
+        let Some(severity) = reading.breach.filter(|_| speaks) else {
             if look {
                 self.pending = None;
             }
             return None;
         };
-        let pending = self.pending.get_or_insert(Pending { since: now, looks: 0 });
+        let pending = self.pending.get_or_insert(Pending {
+            since: now,
+            looks: 0,
+        });
         pending.looks = pending.looks.saturating_add(u16::from(look));
         if !reading.at_once && pending.looks < life.sustain_looks {
             return None;
@@ -235,20 +258,36 @@ impl AlertState {
         now: EventTime,
         cooldown_days: i64,
     ) -> TransitionKind {
-        let earlier = self.episode.take().filter(|episode| {
-            episode.resolved_at.is_some_and(|at| now <= at.plus_days(cooldown_days))
+        let before = self.episode.take();
+        // Ids derive from the first breach: two episodes never share one, even
+        // where the second begins with a late fact.
+        let since = before.as_ref().map_or(since, |before| {
+            since.max(before.first_breach_at.plus_millis(1))
+        });
+        let earlier = before.filter(|episode| {
+            episode
+                .resolved_at
+                .is_some_and(|at| now <= at.plus_days(cooldown_days))
                 && severity <= episode.severity
         });
-        let kind = if earlier.is_some() { TransitionKind::Reopened } else { TransitionKind::Opened };
+        let kind = if earlier.is_some() {
+            TransitionKind::Reopened
+        } else {
+            TransitionKind::Opened
+        };
         self.episode = Some(Episode {
             phase: AlertPhase::Open,
             severity,
-            first_breach_at: earlier.as_ref().map_or(since, |earlier| earlier.first_breach_at),
+            first_breach_at: earlier
+                .as_ref()
+                .map_or(since, |earlier| earlier.first_breach_at),
             opened_at: now,
             updated_at: now,
             resolved_at: None,
             resolve_reason: None,
-            reopen_count: earlier.as_ref().map_or(0, |earlier| earlier.reopen_count + 1),
+            reopen_count: earlier
+                .as_ref()
+                .map_or(0, |earlier| earlier.reopen_count + 1),
             acted_by: None,
             snoozed_until: None,
             clear_looks: 0,
@@ -270,7 +309,10 @@ impl AlertState {
         if reading.superseded {
             return Some(episode.resolve(ResolveReason::Superseded, now));
         }
-        if let Some(severity) = reading.breach.filter(|severity| *severity > episode.severity) {
+        if let Some(severity) = reading
+            .breach
+            .filter(|severity| *severity > episode.severity)
+        {
             episode.severity = severity;
             episode.clear_looks = 0;
             episode.updated_at = now;
@@ -294,7 +336,7 @@ impl AlertState {
         }
         let age_days = (now.as_millis() - episode.opened_at.as_millis()) / crate::time::DAY_MS;
         let over = |days: Option<u16>| days.is_some_and(|days| age_days >= i64::from(days));
-        let ended = if over(life.rebase_days) {
+        let ended = if reading.becomes_normal && over(life.rebase_days) {
             Some(ResolveReason::Rebased)
         } else if over(life.expire_days) {
             Some(ResolveReason::Expired)
@@ -302,7 +344,9 @@ impl AlertState {
             None
         };
         if let Some(reason) = ended {
-            *muted = Some(Muted { level: reading.numbers.observed });
+            *muted = Some(Muted {
+                level: reading.level,
+            });
             return Some(episode.resolve(reason, now));
         }
         if episode.snoozed_until.is_some_and(|until| until <= now) {
@@ -316,7 +360,7 @@ impl AlertState {
 
     fn unmute(&mut self, reading: &Reading) {
         if let Some(muted) = self.muted
-            && (reading.clear || reading.numbers.observed < muted.level * (1.0 - FURTHER_FALL))
+            && (reading.clear || reading.level < muted.level * (1.0 - FURTHER_FALL))
         {
             self.muted = None;
         }
@@ -355,7 +399,13 @@ mod tests {
         Reading {
             breach,
             clear: breach.is_none(),
-            ..Reading::of(None, Numbers { observed, ..Numbers::default() })
+            ..Reading::of(
+                None,
+                Numbers {
+                    observed,
+                    ..Numbers::default()
+                },
+            )
         }
     }
 
@@ -382,9 +432,16 @@ mod tests {
     #[test]
     fn opens_once_the_breach_is_sustained_and_clears_in_a_row() {
         let mut alert = alert();
-        assert_eq!(looks(&mut alert, &LIFE, 0, "ww-www-w--"), ["5 opened", "9 resolved"]);
+        assert_eq!(
+            looks(&mut alert, &LIFE, 0, "ww-www-w--"),
+            ["5 opened", "9 resolved"]
+        );
         let episode = alert.episode.as_ref().expect("it was opened");
-        assert_eq!(episode.first_breach_at, at(3), "the episode began with its first breach");
+        assert_eq!(
+            episode.first_breach_at,
+            at(3),
+            "the episode began with its first breach"
+        );
     }
 
     #[test]
@@ -399,8 +456,14 @@ mod tests {
     #[test]
     fn a_worse_breach_within_the_cooldown_is_a_new_episode() {
         let mut alert = alert();
-        assert_eq!(looks(&mut alert, &LIFE, 0, "www--ccc"), ["2 opened", "4 resolved", "7 opened"]);
-        assert_eq!(alert.episode.as_ref().map(|e| e.first_breach_at), Some(at(5)));
+        assert_eq!(
+            looks(&mut alert, &LIFE, 0, "www--ccc"),
+            ["2 opened", "4 resolved", "7 opened"]
+        );
+        assert_eq!(
+            alert.episode.as_ref().map(|e| e.first_breach_at),
+            Some(at(5))
+        );
     }
 
     #[test]
@@ -413,37 +476,62 @@ mod tests {
     #[test]
     fn severity_rises_and_never_falls_within_an_episode() {
         let mut alert = alert();
-        assert_eq!(looks(&mut alert, &LIFE, 0, "wwwcwc"), ["2 opened", "3 escalated"]);
-        assert_eq!(alert.episode.as_ref().map(|e| e.severity), Some(Severity::Critical));
+        assert_eq!(
+            looks(&mut alert, &LIFE, 0, "wwwcwc"),
+            ["2 opened", "3 escalated"]
+        );
+        assert_eq!(
+            alert.episode.as_ref().map(|e| e.severity),
+            Some(Severity::Critical)
+        );
     }
 
     #[test]
     fn clear_looks_add_up_where_the_signal_says_so() {
         let mut alert = alert();
-        let life = Life { clears: Clears::InAll(2), ..LIFE };
-        assert_eq!(looks(&mut alert, &life, 0, "www-w-"), ["2 opened", "5 resolved"]);
+        let life = Life {
+            clears: Clears::InAll(2),
+            ..LIFE
+        };
+        assert_eq!(
+            looks(&mut alert, &life, 0, "www-w-"),
+            ["2 opened", "5 resolved"]
+        );
     }
 
     #[test]
     fn a_rebased_alert_stays_mute_until_recovery_or_a_further_fall() {
-        let life = Life { rebase_days: Some(5), sustain_looks: 1, ..LIFE };
+        let life = Life {
+            rebase_days: Some(5),
+            sustain_looks: 1,
+            ..LIFE
+        };
         let breach = |observed| reading(Some(Severity::Warning), observed);
         let mut alert = alert();
         let mut step = |day, reading: &Reading| alert.advance(reading, &life, at(day), true, 14);
         assert_eq!(step(0, &breach(10.0)), Some(TransitionKind::Opened));
         assert_eq!(step(5, &breach(10.0)), Some(TransitionKind::Resolved));
         assert_eq!(step(6, &breach(7.1)), None, "a fall of 29 % stays mute");
-        assert_eq!(step(7, &breach(6.9)), Some(TransitionKind::Reopened), "one of 31 % speaks");
+        assert_eq!(
+            step(7, &breach(6.9)),
+            Some(TransitionKind::Reopened),
+            "one of 31 % speaks"
+        );
         assert_eq!(step(12, &breach(6.9)), Some(TransitionKind::Resolved));
         assert_eq!(step(13, &reading(None, 20.0)), None);
-        assert_eq!(step(14, &breach(6.9)), Some(TransitionKind::Reopened), "after recovery too");
+        assert_eq!(
+            step(14, &breach(6.9)),
+            Some(TransitionKind::Reopened),
+            "after recovery too"
+        );
     }
 
     #[test]
     fn a_snooze_ends_by_its_date_or_by_escalation() {
-        for (readings, day, kind) in
-            [("wwww", 6, TransitionKind::Updated), ("wwcw", 5, TransitionKind::Escalated)]
-        {
+        for (readings, day, kind) in [
+            ("wwww", 6, TransitionKind::Updated),
+            ("wwcw", 5, TransitionKind::Escalated),
+        ] {
             let mut alert = alert();
             looks(&mut alert, &LIFE, 0, "www");
             let episode = alert.episode.as_mut().expect("open");
@@ -451,7 +539,10 @@ mod tests {
             episode.snoozed_until = Some(at(6));
             let moved = looks(&mut alert, &LIFE, 3, readings);
             assert_eq!(moved, [format!("{day} {}", kind.as_str())]);
-            assert_eq!(alert.episode.as_ref().map(|e| e.phase), Some(AlertPhase::Open));
+            assert_eq!(
+                alert.episode.as_ref().map(|e| e.phase),
+                Some(AlertPhase::Open)
+            );
         }
     }
 
@@ -461,7 +552,10 @@ mod tests {
         let mut fact = reading(Some(Severity::Warning), 1.0);
         assert_eq!(alert.advance(&fact, &LIFE, at(0), false, 14), None);
         fact.at_once = true;
-        assert_eq!(alert.advance(&fact, &LIFE, at(0), false, 14), Some(TransitionKind::Opened));
+        assert_eq!(
+            alert.advance(&fact, &LIFE, at(0), false, 14),
+            Some(TransitionKind::Opened)
+        );
         let calm = reading(None, 1.0);
         for _ in 0..5 {
             assert_eq!(alert.advance(&calm, &LIFE, at(0), false, 14), None);

@@ -116,7 +116,10 @@ pub struct AlertRules {
 
 impl Default for AlertRules {
     fn default() -> Self {
-        Self { cooldown_days: 14, renewal_days: 90 }
+        Self {
+            cooldown_days: 14,
+            renewal_days: 90,
+        }
     }
 }
 
@@ -166,7 +169,10 @@ pub struct RuleError {
 impl RuleError {
     /// An error at `key`.
     pub fn new(key: impl Into<String>, message: impl Into<String>) -> Self {
-        Self { key: key.into(), message: message.into() }
+        Self {
+            key: key.into(),
+            message: message.into(),
+        }
     }
 }
 
@@ -183,7 +189,10 @@ pub fn within(
         return Ok(());
     }
     let (low, high) = (range.start(), range.end());
-    Err(RuleError::new(key, format!("{value} is outside of {low} to {high}")))
+    Err(RuleError::new(
+        key,
+        format!("{value} is outside of {low} to {high}"),
+    ))
 }
 
 impl Rules {
@@ -193,10 +202,22 @@ impl Rules {
     /// The first one found.
     pub fn check(&self) -> Result<(), RuleError> {
         let time = &self.time;
-        within("time.disorder_seconds", time.disorder_seconds.into(), 0.0..=172_800.0)?;
+        within(
+            "time.disorder_seconds",
+            time.disorder_seconds.into(),
+            0.0..=172_800.0,
+        )?;
         within("time.grace_days", time.grace_days.into(), 1.0..=14.0)?;
-        within("time.max_ahead_seconds", time.max_ahead_seconds.into(), 1.0..=86_400.0)?;
-        within("time.dedupe_seconds", time.dedupe_seconds.into(), 0.0..=604_800.0)?;
+        within(
+            "time.max_ahead_seconds",
+            time.max_ahead_seconds.into(),
+            1.0..=86_400.0,
+        )?;
+        within(
+            "time.dedupe_seconds",
+            time.dedupe_seconds.into(),
+            0.0..=604_800.0,
+        )?;
         within("time.dedupe_ids", time.dedupe_ids.into(), 1.0..=10_000.0)?;
         let grace_seconds = u64::from(time.grace_days) * 86_400;
         if u64::from(time.disorder_seconds) > grace_seconds {
@@ -205,14 +226,25 @@ impl Rules {
                 "allows more disorder than the grace period: raise time.grace_days or lower it",
             ));
         }
-        within("alerts.cooldown_days", self.alerts.cooldown_days.into(), 0.0..=365.0)?;
-        within("alerts.renewal_days", self.alerts.renewal_days.into(), 0.0..=365.0)?;
-        if let (Some(high), Some(tech)) = (self.segments.high_from_mrr, self.segments.tech_below_mrr)
+        within(
+            "alerts.cooldown_days",
+            self.alerts.cooldown_days.into(),
+            0.0..=365.0,
+        )?;
+        within(
+            "alerts.renewal_days",
+            self.alerts.renewal_days.into(),
+            0.0..=365.0,
+        )?;
+        if let (Some(high), Some(tech)) =
+            (self.segments.high_from_mrr, self.segments.tech_below_mrr)
             && high < tech
         {
             return Err(RuleError::new(
                 "segments.high_from_mrr",
-                format!("{high} lies below segments.tech_below_mrr {tech}: no account would be low touch"),
+                format!(
+                    "{high} lies below segments.tech_below_mrr {tech}: no account would be low touch"
+                ),
             ));
         }
         self.signals.check()
@@ -223,10 +255,20 @@ impl Rules {
         if let Some(segment) = profile.segment {
             return segment;
         }
-        let Some(mrr) = &profile.mrr else { return Segment::Low };
-        if self.segments.high_from_mrr.is_some_and(|from| mrr.amount >= from) {
+        let Some(mrr) = &profile.mrr else {
+            return Segment::Low;
+        };
+        if self
+            .segments
+            .high_from_mrr
+            .is_some_and(|from| mrr.amount >= from)
+        {
             Segment::High
-        } else if self.segments.tech_below_mrr.is_some_and(|below| mrr.amount < below) {
+        } else if self
+            .segments
+            .tech_below_mrr
+            .is_some_and(|below| mrr.amount < below)
+        {
             Segment::Tech
         } else {
             Segment::Low
@@ -263,22 +305,43 @@ mod tests {
         let mut rules = Rules::default();
         rules.time.disorder_seconds = 172_800;
         rules.time.grace_days = 1;
-        assert_eq!(rules.check().expect_err("contradiction").key, "time.disorder_seconds");
-        let mut rules = Rules::default();
-        rules.segments = SegmentRules { high_from_mrr: Some(1), tech_below_mrr: Some(2) };
-        assert_eq!(rules.check().expect_err("contradiction").key, "segments.high_from_mrr");
+        assert_eq!(
+            rules.check().expect_err("contradiction").key,
+            "time.disorder_seconds"
+        );
+        let rules = Rules {
+            segments: SegmentRules {
+                high_from_mrr: Some(1),
+                tech_below_mrr: Some(2),
+            },
+            ..Rules::default()
+        };
+        assert_eq!(
+            rules.check().expect_err("contradiction").key,
+            "segments.high_from_mrr"
+        );
     }
 
     #[test]
     fn the_segment_is_declared_else_by_revenue_else_low() {
         let rules = Rules {
-            segments: SegmentRules { high_from_mrr: Some(1_000), tech_below_mrr: Some(100) },
+            segments: SegmentRules {
+                high_from_mrr: Some(1_000),
+                tech_below_mrr: Some(100),
+            },
             ..Rules::default()
         };
         let mut profile = Profile::default();
         assert_eq!(rules.segment_of(&profile), Segment::Low);
-        for (amount, want) in [(1_000, Segment::High), (999, Segment::Low), (99, Segment::Tech)] {
-            profile.mrr = Some(Money { amount, currency: "EUR".into() });
+        for (amount, want) in [
+            (1_000, Segment::High),
+            (999, Segment::Low),
+            (99, Segment::Tech),
+        ] {
+            profile.mrr = Some(Money {
+                amount,
+                currency: "EUR".into(),
+            });
             assert_eq!(rules.segment_of(&profile), want);
         }
         profile.segment = Some(Segment::High);
@@ -287,8 +350,12 @@ mod tests {
 
     #[test]
     fn service_actors_and_other_features_are_no_core_action() {
-        let mut usage =
-            Usage { user: None, feature: "report".into(), quantity: 1.0, actor: Actor::Person };
+        let mut usage = Usage {
+            user: None,
+            feature: "report".into(),
+            quantity: 1.0,
+            actor: Actor::Person,
+        };
         let mut rules = Rules::default();
         let mut profile = Profile::default();
         assert!(rules.is_core_action(&usage, &profile));

@@ -87,9 +87,7 @@ pub struct TimeError {
 }
 
 /// A calendar day, counted from 1970-01-01.
-#[derive(
-    Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, Default,
-)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, Default)]
 #[serde(transparent)]
 pub struct Day(pub i32);
 
@@ -123,8 +121,8 @@ impl Day {
 
 impl fmt::Display for Day {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let date = Timestamp::from_millisecond(self.start().0)
-            .map(|at| at.to_zoned(TimeZone::UTC).date());
+        let date =
+            Timestamp::from_millisecond(self.start().0).map(|at| at.to_zoned(TimeZone::UTC).date());
         match date {
             Ok(date) => write!(f, "{date}"),
             Err(_) => write!(f, "day {}", self.0),
@@ -177,7 +175,8 @@ impl Zone {
 
 impl From<Option<Box<str>>> for Zone {
     fn from(name: Option<Box<str>>) -> Self {
-        name.and_then(|name| Self::named(&name).ok()).unwrap_or(Self::UTC)
+        name.and_then(|name| Self::named(&name).ok())
+            .unwrap_or(Self::UTC)
     }
 }
 

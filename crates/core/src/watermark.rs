@@ -13,11 +13,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{
-    event::Clock,
-    ids::SourceName,
-    time::EventTime,
-};
+use crate::{event::Clock, ids::SourceName, time::EventTime};
 
 /// At most this many sources are told apart in a partition; the rest share the
 /// time of the source `log`. A producer that invents source names must not
@@ -136,7 +132,11 @@ impl TaskTime {
 
     /// The highest event time seen from any source.
     pub fn stream_time(&self) -> Option<EventTime> {
-        let of_sources = self.sources.values().filter_map(|source| source.stream_time).max();
+        let of_sources = self
+            .sources
+            .values()
+            .filter_map(|source| source.stream_time)
+            .max();
         of_sources.max(self.log_clock.proven())
     }
 
@@ -178,7 +178,9 @@ impl TaskTime {
 
 impl SourceTime {
     fn watermark(&self, tolerance: Tolerance) -> Option<EventTime> {
-        let from_events = self.stream_time.map(|time| time.plus_millis(-tolerance.disorder_ms));
+        let from_events = self
+            .stream_time
+            .map(|time| time.plus_millis(-tolerance.disorder_ms));
         from_events.max(self.clocks.proven())
     }
 }
@@ -187,14 +189,22 @@ impl SourceTime {
 mod tests {
     use super::*;
 
-    const TOLERANCE: Tolerance = Tolerance { disorder_ms: 10, grace_ms: 100 };
+    const TOLERANCE: Tolerance = Tolerance {
+        disorder_ms: 10,
+        grace_ms: 100,
+    };
 
     fn at(millis: i64) -> EventTime {
         EventTime::from_millis(millis)
     }
 
     fn clock(source: &str, shard: u32, shards: u32, millis: i64) -> Clock {
-        Clock { source: source.into(), shard, shards, time: at(millis) }
+        Clock {
+            source: source.into(),
+            shard,
+            shards,
+            time: at(millis),
+        }
     }
 
     fn observe(time: &mut TaskTime, source: &str, millis: i64, usage: bool) -> Timeliness {
@@ -221,7 +231,10 @@ mod tests {
         observe(&mut time, "desk", 5, false);
         assert_eq!(time.look_watermark(TOLERANCE), Some(at(490)));
         // An own event of web at 800 moves web, and app is at 990.
-        assert_eq!(time.look_time_before(&"web".into(), at(800), TOLERANCE), Some(at(800)));
+        assert_eq!(
+            time.look_time_before(&"web".into(), at(800), TOLERANCE),
+            Some(at(800))
+        );
     }
 
     #[test]

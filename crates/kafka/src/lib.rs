@@ -1,1 +1,56 @@
-//! placeholder
+//! Kafka, behind the traits of the pipeline: `Source`, `Sink` and `Changelog` on
+//! librdkafka, and the set-up of topics.
+//!
+//! ```text
+//!              KafkaSettings ── validate, check_clients
+//!                    │
+//!   churn.events.v1 ─┴─> KafkaSource ── Membership ──> KafkaSink ──> alerts, current, dead letters,
+//!                        (group, rebalance)            (transaction)  changelog and offsets, at once
+//!   churnwatch.state ──> KafkaChangelog
+//!
+//!   topics::create, topics::check          EventProducer (generators)
+//! ```
+//!
+//! One worker is one [`KafkaSource`], one [`KafkaSink`] made from its
+//! [`Membership`], and one [`KafkaChangelog`], all used by one thread. What the
+//! three promise each other:
+//!
+//! - The **source** never chooses a position and delivers nothing of a
+//!   partition before it is resumed; offsets never go back ([`source`]).
+//! - The **membership** lets a batch be committed only in the stay of its
+//!   partitions in which it was read ([`group`], [`ownership`]).
+//! - The **sink** writes everything of an epoch in one transaction, and says
+//!   exactly whether it is committed, not committed, or unknown ([`sink`]).
+//! - Beside each offset stands the place in the changelog that belongs to it
+//!   ([`position`]).
+//!
+//! Nothing here is async: each worker is a thread of its own, and the calls of
+//! librdkafka that may block for longer than they say are made on another
+//! ([`transaction`]).
+
+mod changelog;
+mod client;
+mod clock;
+mod duration;
+mod group;
+mod headers;
+mod outgoing;
+mod ownership;
+mod position;
+mod producer;
+pub mod settings;
+mod sink;
+mod source;
+mod statistics;
+pub mod topics;
+mod transaction;
+
+pub use changelog::KafkaChangelog;
+pub use client::{ClientError, Reporting};
+pub use duration::{Span, SpanError};
+pub use group::Membership;
+pub use position::{MetadataError, format as format_position, parse as parse_position};
+pub use producer::{EventProducer, ProduceError};
+pub use settings::KafkaSettings;
+pub use sink::KafkaSink;
+pub use source::KafkaSource;

@@ -174,7 +174,7 @@ impl KafkaSource {
     fn judge(&mut self, error: &KafkaError) -> Option<SourceError> {
         let code = error.rdkafka_error_code()?;
         match code {
-            Code::PartitionEOF | Code::MaxPollExceeded => None,
+            Code::PartitionEOF | Code::PollExceeded => None,
             Code::AutoOffsetReset | Code::OffsetOutOfRange => {
                 self.lose_all_by_ourselves();
                 None

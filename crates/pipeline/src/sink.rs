@@ -1,6 +1,6 @@
 //! Where alerts, dead letters and state changes go: together, or not at all.
 
-use churnwatch_core::alert::Transition;
+use churnwatch_core::{EventTime, alert::Transition};
 use churnwatch_wire::{AlertBody, DeadLetter, Envelope, Stamp};
 
 use crate::source::PartitionId;
@@ -40,21 +40,27 @@ pub struct Emission {
     pub transition: Transition,
     /// The body as it will be read.
     pub body: AlertBody,
+    /// When the log took in the record that caused it.
+    pub appended_at: Option<EventTime>,
 }
 
 impl Emission {
     /// Stamps a transition with its origin.
-    pub fn new(transition: Transition, stamp: &Stamp<'_>) -> Self {
+    pub fn new(
+        transition: Transition,
+        stamp: &Stamp<'_>,
+        appended_at: Option<EventTime>,
+    ) -> Self {
         let body = AlertBody::new(&transition, stamp);
-        Self { transition, body }
+        Self { transition, body, appended_at }
     }
 
     /// For the history topic: key, headers and the CloudEvents envelope.
     pub fn history(&self) -> (String, Vec<(&'static str, String)>, Vec<u8>) {
         (
             self.transition.alert.account_id.to_string(),
-            churnwatch_wire::alert_headers(&self.transition),
-            Envelope::new(&self.transition, &self.body).to_bytes(),
+            churnwatch_wire::headers(&self.transition),
+            Envelope::new(&self.transition, self.body.clone()).to_json(),
         )
     }
 

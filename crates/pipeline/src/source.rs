@@ -10,7 +10,7 @@
 //!      -> Idle | Ended
 //! ```
 
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 
 use churnwatch_core::EventTime;
 
@@ -155,6 +155,12 @@ pub trait Source {
     /// # Errors
     /// As [`Source::poll`].
     fn release(&mut self, partitions: &[PartitionId], lost: bool) -> Result<(), SourceError>;
+
+    /// Next offset of each partition, as far as it is known without asking;
+    /// for the lag.
+    fn ends(&mut self) -> BTreeMap<PartitionId, i64> {
+        BTreeMap::new()
+    }
 
     /// Leaves the group and closes, within a bound.
     fn close(&mut self);

@@ -100,27 +100,6 @@ impl Accounts {
         Ok(&mut self.slot(at).state)
     }
 
-    /// Reads those of `ids` that are not decoded yet together, which is
-    /// cheaper than one by one.
-    ///
-    /// # Errors
-    /// Those of [`PartitionStore::accounts`].
-    pub fn prefetch<'i>(
-        &mut self,
-        store: &PartitionStore,
-        ids: impl IntoIterator<Item = &'i AccountId>,
-    ) -> Result<(), StoreError> {
-        let mut missing: Vec<&AccountId> =
-            ids.into_iter().filter(|id| !self.index.contains_key(*id)).collect();
-        missing.sort_unstable();
-        missing.dedup();
-        self.make_room();
-        for (id, state) in missing.iter().zip(store.accounts(&missing)?) {
-            self.insert(id, state);
-        }
-        Ok(())
-    }
-
     /// The rows that differ from what is stored, in the order in which their
     /// accounts were first handed out for change.
     ///
@@ -142,7 +121,10 @@ impl Accounts {
             if is_touched(&slot.state.touched) {
                 slot.stored = true;
                 if slot.state.touched.seats {
-                    slot.state.seats.values_mut().for_each(|seat| seat.touched = false);
+                    slot.state
+                        .seats
+                        .values_mut()
+                        .for_each(|seat| seat.touched = false);
                 }
                 slot.state.touched = Touched::default();
             }
@@ -211,7 +193,9 @@ impl Accounts {
     }
 
     fn slot(&mut self, at: usize) -> &mut Slot {
-        self.slots[at].as_mut().expect("the index and the dirty list name filled slots only")
+        self.slots[at]
+            .as_mut()
+            .expect("the index and the dirty list name filled slots only")
     }
 
     /// Drops the least recently used clean accounts beyond the capacity, an
@@ -232,7 +216,9 @@ impl Accounts {
             .collect();
         let (_, &mut newest_to_drop, _) = loads.select_nth_unstable(drop - 1);
         for (at, place) in self.slots.iter_mut().enumerate() {
-            if place.as_ref().is_some_and(|slot| !slot.dirty && slot.last_load <= newest_to_drop)
+            if place
+                .as_ref()
+                .is_some_and(|slot| !slot.dirty && slot.last_load <= newest_to_drop)
                 && let Some(slot) = place.take()
             {
                 self.index.remove(&slot.state.id);
@@ -268,14 +254,20 @@ fn changes_of(
     for user in &touched.removed_seats {
         // A seat may be taken away and come back between two commits.
         if !state.seats.contains_key(user) {
-            changes.push(RowChange { key: key::seat(id, user), value: None });
+            changes.push(RowChange {
+                key: key::seat(id, user),
+                value: None,
+            });
         }
     }
     Ok(())
 }
 
 fn put(key: Vec<u8>, value: Vec<u8>) -> RowChange {
-    RowChange { key, value: Some(value) }
+    RowChange {
+        key,
+        value: Some(value),
+    }
 }
 
 #[cfg(test)]
@@ -293,8 +285,11 @@ mod tests {
             change(accounts.load_for_change(&store, &name.into()).unwrap(), 1);
         }
         let (a, b, ada) = ("a".into(), "b".into(), "ada".into());
-        let keys: Vec<Vec<u8>> =
-            commit(&mut store, &mut accounts).unwrap().into_iter().map(|row| row.key).collect();
+        let keys: Vec<Vec<u8>> = commit(&mut store, &mut accounts)
+            .unwrap()
+            .into_iter()
+            .map(|row| row.key)
+            .collect();
         let of = |id| [key::hot(id), key::history(id), key::seat(id, &ada)];
         assert_eq!(keys, [of(&b), of(&a)].concat());
 
@@ -317,7 +312,10 @@ mod tests {
         assert_eq!(rows.len(), 3);
         assert!(store.account(&id).unwrap().is_some());
 
-        accounts.load_for_change(&store, &id).unwrap().user_acts(&"ada".into(), Day(0), 1);
+        accounts
+            .load_for_change(&store, &id)
+            .unwrap()
+            .user_acts(&"ada".into(), Day(0), 1);
         assert_eq!(accounts.changes().unwrap().len(), 1, "once is enough");
     }
 
@@ -386,13 +384,28 @@ mod tests {
         }
         let kept = |accounts: &Accounts, n| accounts.index.contains_key(&id(n));
         assert!(kept(&accounts, 0) && kept(&accounts, 1) && kept(&accounts, 19));
-        assert!(!kept(&accounts, 2) && !kept(&accounts, 3), "least recently used");
+        assert!(
+            !kept(&accounts, 2) && !kept(&accounts, 3),
+            "least recently used"
+        );
         assert!(accounts.len() <= 18, "{}", accounts.len());
         for n in 20..200 {
             accounts.load(&store, &id(n)).unwrap();
         }
-        assert!(accounts.len() <= 18 && accounts.slots.len() <= 19, "slots are used again");
-        assert_eq!(accounts.load(&store, &id(5)).unwrap().hot.next_due.unwrap().as_millis(), 1);
+        assert!(
+            accounts.len() <= 18 && accounts.slots.len() <= 19,
+            "slots are used again"
+        );
+        assert_eq!(
+            accounts
+                .load(&store, &id(5))
+                .unwrap()
+                .hot
+                .next_due
+                .unwrap()
+                .as_millis(),
+            1
+        );
     }
 
     #[test]
@@ -410,23 +423,9 @@ mod tests {
     }
 
     #[test]
-    fn prefetched_accounts_are_those_that_would_have_been_loaded() {
-        let (_state, mut store) = store();
-        let mut accounts = Accounts::new(10);
-        let ids: Vec<AccountId> = ["a", "b", "new"].into_iter().map(AccountId::from).collect();
-        for id in &ids[..2] {
-            change(accounts.load_for_change(&store, id).unwrap(), 1);
-        }
-        commit(&mut store, &mut accounts).unwrap();
-        let mut fresh = Accounts::new(10);
-        change(fresh.load_for_change(&store, &ids[0]).unwrap(), 9);
-        fresh.prefetch(&store, [&ids[2], &ids[0], &ids[1], &ids[1]]).unwrap();
-        assert_eq!(fresh.len(), 3);
-        let due = |accounts: &mut Accounts, id| {
-            accounts.load(&store, id).unwrap().hot.next_due.map(|due| due.as_millis())
-        };
-        assert_eq!(due(&mut fresh, &ids[0]), Some(9), "what is dirty is left alone");
-        assert_eq!(due(&mut fresh, &ids[1]), Some(1));
-        assert_eq!(due(&mut fresh, &ids[2]), None);
+    fn accounts_and_stores_can_move_to_a_worker() {
+        fn is_send<T: Send>() {}
+        is_send::<Accounts>();
+        is_send::<PartitionStore>();
     }
 }

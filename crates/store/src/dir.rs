@@ -119,8 +119,12 @@ impl StateDir {
     /// # Errors
     /// Those of the file system.
     pub fn partitions(&self) -> Result<Vec<i32>, StoreError> {
-        let mut partitions: Vec<i32> =
-            self.0.entries()?.iter().filter_map(|name| partition_of(name)).collect();
+        let mut partitions: Vec<i32> = self
+            .0
+            .entries()?
+            .iter()
+            .filter_map(|name| partition_of(name))
+            .collect();
         partitions.sort_unstable();
         Ok(partitions)
     }
@@ -164,15 +168,16 @@ impl Shared {
                 return Err(StoreError::PartitionOpen { partition });
             }
             let options = self.options.rocksdb(&self.memory, open.len() + 1);
-            let rows = ColumnFamilyDescriptor::new(
-                rocksdb::DEFAULT_COLUMN_FAMILY_NAME,
-                options.clone(),
-            );
+            let rows =
+                ColumnFamilyDescriptor::new(rocksdb::DEFAULT_COLUMN_FAMILY_NAME, options.clone());
             let db = DB::open_cf_descriptors(&options, &path, [rows])
                 .map_err(|e| StoreError::rocksdb(partition, &path, e))?;
             let db = Arc::new(db);
             open.insert(partition, Arc::downgrade(&db));
-            let registration = Registration { partition, shared: self.clone() };
+            let registration = Registration {
+                partition,
+                shared: self.clone(),
+            };
             self.divide_write_buffers(&open, open.len() - 1);
             (db, registration)
         };
@@ -214,7 +219,10 @@ impl Shared {
     /// Finishes deletions that a crash cut short.
     fn sweep(&self) -> Result<(), StoreError> {
         for name in self.entries()? {
-            if name.strip_suffix(REMOVED).is_some_and(|name| partition_of(name).is_some()) {
+            if name
+                .strip_suffix(REMOVED)
+                .is_some_and(|name| partition_of(name).is_some())
+            {
                 let path = self.path.join(name);
                 fs::remove_dir_all(&path).map_err(|source| StoreError::io(&path, source))?;
             }
@@ -271,7 +279,9 @@ mod tests {
         let state = StateDir::open(dir.path(), StoreOptions::default()).unwrap();
         let store = state.partition(0).unwrap();
         drop(state);
-        let refused = StateDir::open(dir.path(), StoreOptions::default()).err().unwrap();
+        let refused = StateDir::open(dir.path(), StoreOptions::default())
+            .err()
+            .unwrap();
         assert!(matches!(refused, StoreError::Locked { .. }), "{refused}");
         drop(store);
         StateDir::open(dir.path(), StoreOptions::default()).unwrap();
@@ -281,8 +291,14 @@ mod tests {
     fn a_partition_is_open_once_and_can_be_opened_again_after_it_was_dropped() {
         let state = StateDir::temporary(StoreOptions::default()).unwrap();
         let store = state.partition(3).unwrap();
-        assert!(matches!(state.partition(3), Err(StoreError::PartitionOpen { partition: 3 })));
-        assert!(matches!(state.remove_partition(3), Err(StoreError::PartitionOpen { .. })));
+        assert!(matches!(
+            state.partition(3),
+            Err(StoreError::PartitionOpen { partition: 3 })
+        ));
+        assert!(matches!(
+            state.remove_partition(3),
+            Err(StoreError::PartitionOpen { .. })
+        ));
         drop(store);
         state.partition(3).unwrap();
     }

@@ -153,19 +153,23 @@ impl StoreError {
     /// An error of the file system at `path`.
     pub(crate) fn io(path: &Path, source: io::Error) -> Self {
         match source.kind() {
-            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
-                Self::DiskFull { path: path.to_owned() }
-            }
-            _ => Self::Io { path: path.to_owned(), source },
+            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Self::DiskFull {
+                path: path.to_owned(),
+            },
+            _ => Self::Io {
+                path: path.to_owned(),
+                source,
+            },
         }
     }
 
     /// An error of the database of `partition`, which lies at `path`.
     pub(crate) fn rocksdb(partition: i32, path: &Path, source: rocksdb::Error) -> Self {
         let message: &str = source.as_ref();
-        // RocksDB passes on the text of the operating system's error only.
-        if message.contains("No space left on device") || message.contains("Disk quota exceeded") {
-            return Self::DiskFull { path: path.to_owned() };
+        if says_full(message) {
+            return Self::DiskFull {
+                path: path.to_owned(),
+            };
         }
         if source.kind() == rocksdb::ErrorKind::Corruption {
             return Self::Corrupt {
@@ -178,6 +182,11 @@ impl StoreError {
     }
 }
 
+/// RocksDB passes on nothing of the operating system's error but its text.
+fn says_full(message: &str) -> bool {
+    message.contains("No space left on device") || message.contains("Disk quota exceeded")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -185,14 +194,24 @@ mod tests {
     #[test]
     fn a_full_disk_is_told_apart_from_other_failures() {
         let full = io::Error::from(io::ErrorKind::StorageFull);
-        assert!(matches!(StoreError::io(Path::new("/s"), full), StoreError::DiskFull { .. }));
+        assert!(matches!(
+            StoreError::io(Path::new("/s"), full),
+            StoreError::DiskFull { .. }
+        ));
         let denied = io::Error::from(io::ErrorKind::PermissionDenied);
-        assert!(matches!(StoreError::io(Path::new("/s"), denied), StoreError::Io { .. }));
+        assert!(matches!(
+            StoreError::io(Path::new("/s"), denied),
+            StoreError::Io { .. }
+        ));
     }
 
     #[test]
     fn only_wrong_state_is_worth_a_rebuild() {
-        let wrong = StoreError::Digest { partition: 1, committed: 2, stored: 3 };
+        let wrong = StoreError::Digest {
+            partition: 1,
+            committed: 2,
+            stored: 3,
+        };
         assert!(wrong.wants_rebuild());
         let full = StoreError::DiskFull { path: "/s".into() };
         assert!(!full.wants_rebuild());

@@ -103,7 +103,9 @@ pub const fn task() -> [u8; 1] {
 
 /// The user of a key that begins with [`seats`] of `account`.
 pub(crate) fn user_of_seat<'k>(key: &'k [u8], seats: &[u8]) -> Result<&'k str, BadKey> {
-    let user = key.strip_prefix(seats).ok_or_else(|| bad("another account's seat", key))?;
+    let user = key
+        .strip_prefix(seats)
+        .ok_or_else(|| bad("another account's seat", key))?;
     std::str::from_utf8(user).map_err(|_| bad("user is not UTF-8", key))
 }
 
@@ -116,7 +118,11 @@ pub fn parse(key: &[u8]) -> Result<RowKey, BadKey> {
         return Err(bad("empty", key));
     };
     if tag == Table::Task.tag() {
-        return if rest.is_empty() { Ok(RowKey::Task) } else { Err(bad("too long", key)) };
+        return if rest.is_empty() {
+            Ok(RowKey::Task)
+        } else {
+            Err(bad("too long", key))
+        };
     }
     let Some((length, rest)) = rest.split_first_chunk::<2>() else {
         return Err(bad("too short", key));
@@ -154,7 +160,10 @@ fn of_account(table: Table, account: &AccountId, more: usize) -> Vec<u8> {
 }
 
 fn bad(reason: &'static str, key: &[u8]) -> BadKey {
-    BadKey { reason, bytes: key.iter().copied().take(64).collect() }
+    BadKey {
+        reason,
+        bytes: key.iter().copied().take(64).collect(),
+    }
 }
 
 #[cfg(test)]
@@ -167,7 +176,10 @@ mod tests {
         [
             (hot(account), RowKey::Hot(account.clone())),
             (history(account), RowKey::History(account.clone())),
-            (seat(account, user), RowKey::Seat(account.clone(), user.clone())),
+            (
+                seat(account, user),
+                RowKey::Seat(account.clone(), user.clone()),
+            ),
             (task().to_vec(), RowKey::Task),
         ]
     }

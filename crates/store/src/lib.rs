@@ -45,7 +45,7 @@
 //! bounded.
 //!
 //! **State proves itself.** The digest in the task row is the sum of a hash of
-//! each row ([`digest`]). It is carried forward from the values that are
+//! each row. It is carried forward from the values that are
 //! *stored*, not from those a cache believes in, and counted afresh over all
 //! rows at every assignment. A store that differs from what was committed is
 //! found before it judges an account.
@@ -61,7 +61,7 @@
 //! nothing more to look for, and a lone row is known to be damage.
 
 mod accounts;
-pub mod digest;
+mod digest;
 mod dir;
 mod error;
 pub mod key;

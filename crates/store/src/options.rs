@@ -24,7 +24,11 @@ pub struct StoreOptions {
 
 impl Default for StoreOptions {
     fn default() -> Self {
-        Self { block_cache_bytes: 256 * MIB, write_buffer_bytes: 128 * MIB, background_jobs: 2 }
+        Self {
+            block_cache_bytes: 256 * MIB,
+            write_buffer_bytes: 128 * MIB,
+            background_jobs: 2,
+        }
     }
 }
 
@@ -110,14 +114,19 @@ mod tests {
         let options = StoreOptions::default();
         for open in 1..=128 {
             let share = options.write_buffer_share(open);
-            assert!(share * open <= options.write_buffer_bytes, "{open} x {share}");
+            assert!(
+                share * open <= options.write_buffer_bytes,
+                "{open} x {share}"
+            );
         }
     }
 
     #[test]
     fn opening_many_partitions_changes_the_share_a_few_times_only() {
         let options = StoreOptions::default();
-        let mut shares: Vec<usize> = (1..=64).map(|open| options.write_buffer_share(open)).collect();
+        let mut shares: Vec<usize> = (1..=64)
+            .map(|open| options.write_buffer_share(open))
+            .collect();
         shares.dedup();
         assert!(shares.len() <= 7, "{shares:?}");
     }

@@ -12,10 +12,7 @@ use churnwatch_core::{
     account::{AccountState, History, Hot, Seat},
     ids::{AccountId, UserId},
 };
-use rocksdb::{
-    ColumnFamily, DB, DBPinnableSlice, FlushOptions, ReadOptions, WriteBatch, WriteOptions,
-    properties,
-};
+use rocksdb::{ColumnFamily, DB, FlushOptions, ReadOptions, WriteBatch, WriteOptions, properties};
 
 pub use self::restore::Scan;
 use crate::{
@@ -46,7 +43,12 @@ pub struct PartitionStore {
 
 impl PartitionStore {
     pub(crate) fn new(db: Arc<DB>, registration: Registration) -> Result<Self, StoreError> {
-        let mut store = Self { db, registration, task: None, unflushed_since: None };
+        let mut store = Self {
+            db,
+            registration,
+            task: None,
+            unflushed_since: None,
+        };
         store.task = store.read::<TaskRow>(&key::task(), None)?;
         Ok(store)
     }
@@ -72,31 +74,23 @@ impl PartitionStore {
     /// [`StoreError::Corrupt`] or [`StoreError::NewerRow`] naming table and
     /// account, or an error of RocksDB.
     pub fn account(&self, id: &AccountId) -> Result<Option<AccountState>, StoreError> {
-        // A written account always has one: see the crate's documentation.
-        match self.read(&key::hot(id), Some(id))? {
-            Some(hot) => self.assemble(id, hot, self.read(&key::history(id), Some(id))?).map(Some),
-            None => Ok(None),
-        }
-    }
-
-    /// Reads many accounts, in the order of `ids`. Cheaper than one by one,
-    /// since RocksDB reads each block once for all keys in it.
-    ///
-    /// # Errors
-    /// As [`PartitionStore::account`].
-    pub fn accounts(&self, ids: &[&AccountId]) -> Result<Vec<Option<AccountState>>, StoreError> {
-        let hot: Vec<Option<Hot>> = self.read_many(ids, key::hot)?;
-        let known: Vec<&AccountId> =
-            ids.iter().zip(&hot).filter(|(_, hot)| hot.is_some()).map(|(id, _)| *id).collect();
-        let mut histories = self.read_many(&known, key::history)?.into_iter();
-        let mut accounts = Vec::with_capacity(ids.len());
-        for (&id, hot) in ids.iter().zip(hot) {
-            accounts.push(match hot {
-                Some(hot) => Some(self.assemble(id, hot, histories.next().flatten())?),
-                None => None,
+        // A written account always has both rows: see the crate's documentation.
+        let Some(hot) = self.read::<Hot>(&key::hot(id), Some(id))? else {
+            return Ok(None);
+        };
+        let Some(history) = self.read::<History>(&key::history(id), Some(id))? else {
+            return Err(StoreError::Corrupt {
+                partition: self.partition(),
+                what: row::describe(Table::History, Some(id)),
+                reason: "it is missing, while the hot row is there".to_owned(),
             });
-        }
-        Ok(accounts)
+        };
+        Ok(Some(AccountState::from_rows(
+            id.clone(),
+            hot,
+            history,
+            self.seats(id)?,
+        )))
     }
 
     /// What the digest will be after `changes`, by the values that are stored
@@ -109,7 +103,8 @@ impl PartitionStore {
         let mut digest = Digest::from(self.digest());
         let changes = last_of_each_key(changes);
         for changes in changes.chunks(ROWS_AT_A_TIME) {
-            let stored = self.multi_get(changes.iter().map(|change| &*change.key));
+            let keys = changes.iter().map(|change| &change.key);
+            let stored = self.db.batched_multi_get_cf(self.rows(), keys, true);
             for (change, stored) in changes.iter().zip(stored) {
                 if let Some(stored) = stored.map_err(|e| self.failed(e))? {
                     digest.subtract(&change.key, &stored);
@@ -175,7 +170,7 @@ impl PartitionStore {
     pub fn is_strained(&self) -> Result<bool, StoreError> {
         let level_0 = self
             .db
-            .property_value(&properties::num_files_at_level(0))
+            .property_value(properties::num_files_at_level(0))
             .map_err(|e| self.failed(e))?
             .and_then(|files| files.parse::<u64>().ok());
         Ok(level_0.is_some_and(|files| files >= LEVEL_0_FILES_STRAINED)
@@ -203,47 +198,22 @@ impl PartitionStore {
     fn write(&mut self, batch: WriteBatch) -> Result<(), StoreError> {
         let mut options = WriteOptions::default();
         options.disable_wal(true);
-        self.db.write_opt(batch, &options).map_err(|e| self.failed(e))?;
+        self.db
+            .write_opt(batch, &options)
+            .map_err(|e| self.failed(e))?;
         self.unflushed_since.get_or_insert_with(Instant::now);
         Ok(())
     }
 
-    fn read<R: Row>(&self, key: &[u8], account: Option<&AccountId>) -> Result<Option<R>, StoreError> {
+    fn read<R: Row>(
+        &self,
+        key: &[u8],
+        account: Option<&AccountId>,
+    ) -> Result<Option<R>, StoreError> {
         let value = self.db.get_pinned(key).map_err(|e| self.failed(e))?;
-        value.map(|value| row::decode(&value, account, self.partition())).transpose()
-    }
-
-    /// One row of each of `ids`, in their order.
-    fn read_many<R: Row>(
-        &self,
-        ids: &[&AccountId],
-        key: fn(&AccountId) -> Vec<u8>,
-    ) -> Result<Vec<Option<R>>, StoreError> {
-        let mut rows = Vec::with_capacity(ids.len());
-        for ids in ids.chunks(ROWS_AT_A_TIME) {
-            let keys: Vec<Vec<u8>> = ids.iter().map(|id| key(id)).collect();
-            let values = self.multi_get(keys.iter().map(Vec::as_slice));
-            for (id, value) in ids.iter().zip(values) {
-                let value = value.map_err(|e| self.failed(e))?;
-                let row = value.map(|value| row::decode(&value, Some(id), self.partition()));
-                rows.push(row.transpose()?);
-            }
-        }
-        Ok(rows)
-    }
-
-    fn assemble(
-        &self,
-        id: &AccountId,
-        hot: Hot,
-        history: Option<History>,
-    ) -> Result<AccountState, StoreError> {
-        let history = history.ok_or_else(|| StoreError::Corrupt {
-            partition: self.partition(),
-            what: row::describe(Table::History, Some(id)),
-            reason: "it is missing, while the hot row is there".to_owned(),
-        })?;
-        Ok(AccountState::from_rows(id.clone(), hot, history, self.seats(id)?))
+        value
+            .map(|value| row::decode(&value, account, self.partition()))
+            .transpose()
     }
 
     fn seats(&self, id: &AccountId) -> Result<BTreeMap<UserId, Seat>, StoreError> {
@@ -255,19 +225,14 @@ impl PartitionStore {
         rows.seek_to_first();
         while let Some((key, value)) = rows.item() {
             let user = key::user_of_seat(key, &prefix).map_err(|bad| self.corrupt_key(&bad))?;
-            seats.insert(UserId::from(user), row::decode(value, Some(id), self.partition())?);
+            seats.insert(
+                UserId::from(user),
+                row::decode(value, Some(id), self.partition())?,
+            );
             rows.next();
         }
         rows.status().map_err(|e| self.failed(e))?;
         Ok(seats)
-    }
-
-    /// Reads many rows at once, in the order of `keys`; RocksDB sorts them.
-    fn multi_get<'k>(
-        &self,
-        keys: impl Iterator<Item = &'k [u8]>,
-    ) -> Vec<Result<Option<DBPinnableSlice<'_>>, rocksdb::Error>> {
-        self.db.batched_multi_get_cf(self.rows(), keys, false)
     }
 
     fn rows(&self) -> &ColumnFamily {
@@ -277,7 +242,10 @@ impl PartitionStore {
     }
 
     fn property(&self, name: &rocksdb::properties::PropName) -> Result<u64, StoreError> {
-        let value = self.db.property_int_value(name).map_err(|e| self.failed(e))?;
+        let value = self
+            .db
+            .property_int_value(name)
+            .map_err(|e| self.failed(e))?;
         Ok(value.unwrap_or_default())
     }
 
@@ -322,7 +290,10 @@ mod tests {
     use crate::{Accounts, testing::*};
 
     fn put(key: Vec<u8>, value: &[u8]) -> RowChange {
-        RowChange { key, value: Some(value.to_vec()) }
+        RowChange {
+            key,
+            value: Some(value.to_vec()),
+        }
     }
 
     #[test]
@@ -354,38 +325,30 @@ mod tests {
         }
         commit(&mut store, &mut accounts).unwrap();
         let read = store.account(&"a".into()).unwrap().unwrap();
-        assert_eq!(read.seats.into_keys().collect::<Vec<_>>(), ["a".into(), "ada".into()]);
-    }
-
-    #[test]
-    fn many_accounts_read_the_same_as_one_by_one() {
-        let (_state, mut store) = store();
-        let mut accounts = Accounts::new(10);
-        // Lengths differ, so the order of keys is not that of names.
-        let ids: Vec<AccountId> =
-            ["zz", "b", "absent", "ccc", "a"].into_iter().map(AccountId::from).collect();
-        for (at, id) in ids.iter().enumerate().filter(|(_, id)| id.as_str() != "absent") {
-            change(accounts.load_for_change(&store, id).unwrap(), at as i64);
-        }
-        commit(&mut store, &mut accounts).unwrap();
-        let together = store.accounts(&ids.iter().collect::<Vec<_>>()).unwrap();
-        for (id, account) in ids.iter().zip(together) {
-            assert_eq!(account, store.account(id).unwrap(), "{id}");
-        }
+        assert_eq!(
+            read.seats.into_keys().collect::<Vec<_>>(),
+            ["a".into(), "ada".into()]
+        );
     }
 
     #[test]
     fn damage_names_table_and_account_and_never_panics() {
         let (_state, mut store) = store();
         let id = AccountId::from("acme");
-        let cases: [(&[u8], &str); 3] =
-            [(b"", "no bytes"), (b"\x00", "version 0"), (b"\x01\xff\xff\xff", "")];
+        let cases: [(&[u8], &str); 3] = [
+            (b"", "no bytes"),
+            (b"\x00", "version 0"),
+            (b"\x01\xff\xff\xff", ""),
+        ];
         for (value, reason) in cases {
             commit_rows(&mut store, &[put(key::hot(&id), value)]).unwrap();
             let error = store.account(&id).unwrap_err();
             assert!(error.wants_rebuild(), "{error}");
             let text = error.to_string();
-            assert!(text.contains("hot row of account \"acme\"") && text.contains(reason), "{text}");
+            assert!(
+                text.contains("hot row of account \"acme\"") && text.contains(reason),
+                "{text}"
+            );
         }
     }
 
@@ -396,7 +359,14 @@ mod tests {
         let id = AccountId::from("acme");
         change(accounts.load_for_change(&store, &id).unwrap(), 1);
         commit(&mut store, &mut accounts).unwrap();
-        commit_rows(&mut store, &[RowChange { key: key::history(&id), value: None }]).unwrap();
+        commit_rows(
+            &mut store,
+            &[RowChange {
+                key: key::history(&id),
+                value: None,
+            }],
+        )
+        .unwrap();
         let error = store.account(&id).unwrap_err().to_string();
         assert!(error.contains("history row of account \"acme\""), "{error}");
     }
@@ -419,7 +389,10 @@ mod tests {
         let key = key::history(&"acme".into());
         let twice = [put(key.clone(), b"one"), put(key.clone(), b"two")];
         let once = [put(key.clone(), b"two")];
-        assert_eq!(store.digest_after(&twice).unwrap(), store.digest_after(&once).unwrap());
+        assert_eq!(
+            store.digest_after(&twice).unwrap(),
+            store.digest_after(&once).unwrap()
+        );
         commit_rows(&mut store, &twice).unwrap();
         store.verify(&mut |_, _| {}).unwrap();
         let gone = [RowChange { key, value: None }];
@@ -432,11 +405,17 @@ mod tests {
         let age = Duration::from_secs(60);
         let now = Instant::now();
         let hour = Duration::from_secs(3_600);
-        assert!(!store.flush_if_older_than(age, now + hour).unwrap(), "nothing to flush");
+        assert!(
+            !store.flush_if_older_than(age, now + hour).unwrap(),
+            "nothing to flush"
+        );
         commit_rows(&mut store, &[put(key::history(&"a".into()), b"x")]).unwrap();
         assert!(!store.flush_if_older_than(age, now).unwrap(), "too young");
         assert!(store.flush_if_older_than(age, now + hour).unwrap());
-        assert!(!store.flush_if_older_than(age, now + hour).unwrap(), "begun already");
+        assert!(
+            !store.flush_if_older_than(age, now + hour).unwrap(),
+            "begun already"
+        );
     }
 
     #[test]

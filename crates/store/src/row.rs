@@ -3,7 +3,10 @@
 //! Postcard writes fields one after the other, without names. So *any* change
 //! of a stored struct, even two fields of one type that trade places, is a new
 //! version: raise it here, teach [`decode`] to turn the old one into the new,
-//! and keep the old fixture (`fixtures/`, read by the tests below for ever).
+//! and keep the old fixture (`fixtures/`, read by the tests for ever).
+
+#[cfg(test)]
+mod fixtures;
 
 use churnwatch_core::{
     account::{History, Hot, Seat},
@@ -52,8 +55,10 @@ impl Row for TaskRow {
 
 /// The bytes of a row.
 pub(crate) fn encode<R: Row>(row: &R) -> Result<Vec<u8>, StoreError> {
-    postcard::to_extend(row, vec![R::VERSION])
-        .map_err(|source| StoreError::Encode { table: R::TABLE, source })
+    postcard::to_extend(row, vec![R::VERSION]).map_err(|source| StoreError::Encode {
+        table: R::TABLE,
+        source,
+    })
 }
 
 /// The row in `value`; `account` and `partition` are for the error only.
@@ -94,5 +99,36 @@ pub(crate) fn describe(table: Table, account: Option<&AccountId>) -> String {
     match account {
         Some(account) => format!("{table} of account {account:?}"),
         None => table.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bytes_after_the_row_are_damage() {
+        let mut value = encode(&Seat::default()).unwrap();
+        decode::<Seat>(&value, None, 0).unwrap();
+        value.push(0);
+        let error = decode::<Seat>(&value, None, 0).unwrap_err();
+        assert!(error.to_string().contains("1 bytes too many"), "{error}");
+    }
+
+    #[test]
+    fn no_cut_and_no_flipped_byte_of_a_row_panics() {
+        let value = encode(&Hot {
+            sequence: 300,
+            ..Hot::default()
+        })
+        .unwrap();
+        for at in 0..value.len() {
+            assert!(decode::<Hot>(&value[..at], None, 0).is_err(), "cut at {at}");
+            for flip in 1..=255 {
+                let mut flipped = value.clone();
+                flipped[at] ^= flip;
+                let _ = decode::<Hot>(&flipped, None, 0);
+            }
+        }
     }
 }

@@ -19,7 +19,7 @@ pub struct TaskRow {
     /// Offset in the changelog of this epoch's record; -1 where there is no
     /// changelog (files).
     pub changelog_offset: i64,
-    /// What all other rows add up to: see [`crate::digest`].
+    /// What all other rows add up to.
     pub digest: u128,
     /// Stream times and clocks of the sources.
     pub time: TaskTime,
@@ -52,7 +52,10 @@ impl TaskRow {
         if self.partitions == actual {
             Ok(())
         } else {
-            Err(StoreError::PartitionCount { stored: self.partitions, actual })
+            Err(StoreError::PartitionCount {
+                stored: self.partitions,
+                actual,
+            })
         }
     }
 }
@@ -73,6 +76,9 @@ mod tests {
         };
         assert!(task.check_partitions(4).is_ok());
         let refusal = task.check_partitions(8).expect_err("changed").to_string();
-        assert!(refusal.contains("with 4 partitions") && refusal.contains("now has 8"), "{refusal}");
+        assert!(
+            refusal.contains("with 4 partitions") && refusal.contains("now has 8"),
+            "{refusal}"
+        );
     }
 }

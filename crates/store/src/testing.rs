@@ -52,14 +52,19 @@ pub(crate) fn commit(
 }
 
 /// Commits rows.
-pub(crate) fn commit_rows(store: &mut PartitionStore, rows: &[RowChange]) -> Result<(), StoreError> {
+pub(crate) fn commit_rows(
+    store: &mut PartitionStore,
+    rows: &[RowChange],
+) -> Result<(), StoreError> {
     let epoch = store.task().map_or(0, |task| task.epoch) + 1;
     let digest = store.digest_after(rows)?;
     store.commit(rows, &task(epoch, digest))
 }
 
 /// Every account and when it is due, after the digest was verified.
-pub(crate) fn dues(store: &PartitionStore) -> Result<Vec<(AccountId, Option<EventTime>)>, StoreError> {
+pub(crate) fn dues(
+    store: &PartitionStore,
+) -> Result<Vec<(AccountId, Option<EventTime>)>, StoreError> {
     let mut dues = Vec::new();
     store.verify(&mut |account, due| dues.push((account, due)))?;
     Ok(dues)

@@ -42,9 +42,7 @@ pub use alert::{
     MoneyBody, PlaybookBody, SCHEMA_VERSION, Stamp, WindowBody, current_record, headers,
 };
 pub use dead_letter::{DeadLetter, DeadLetterLine, HeaderLine, Payload};
-pub use event::{
-    Record, VALUE_MAX_BYTES, check_key, decode, decode_record, encode_clock,
-};
+pub use event::{Record, VALUE_MAX_BYTES, check_key, decode, decode_record, encode_clock};
 pub use rejection::{RejectReason, Rejection, Stage};
 pub use rfc3339::{CalendarDate, UtcTime, parse_time};
 pub use schema::{Direction, asyncapi, is_additive, schemas};

@@ -115,7 +115,10 @@ pub struct Rejection {
 impl Rejection {
     /// A rejection with its message.
     pub fn new(reason: RejectReason, message: impl Into<String>) -> Self {
-        Self { reason, message: message.into() }
+        Self {
+            reason,
+            message: message.into(),
+        }
     }
 }
 
@@ -138,7 +141,11 @@ mod tests {
         let names: BTreeSet<_> = RejectReason::ALL.iter().map(|r| r.as_str()).collect();
         assert_eq!(names.len(), RejectReason::ALL.len());
         for name in names {
-            assert!(name.bytes().all(|b| b.is_ascii_lowercase() || b == b'_' || b == b'8'), "{name}");
+            assert!(
+                name.bytes()
+                    .all(|b| b.is_ascii_lowercase() || b == b'_' || b == b'8'),
+                "{name}"
+            );
         }
     }
 

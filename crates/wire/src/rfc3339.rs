@@ -68,7 +68,13 @@ fn parse_fraction(text: &[u8]) -> Option<(i64, &[u8])> {
     if !(1..=9).contains(&digits) {
         return None;
     }
-    let digit = |place: usize| if place < digits { i64::from(text[place] - b'0') } else { 0 };
+    let digit = |place: usize| {
+        if place < digits {
+            i64::from(text[place] - b'0')
+        } else {
+            0
+        }
+    };
     Some((digit(0) * 100 + digit(1) * 10 + digit(2), &text[digits..]))
 }
 
@@ -100,7 +106,11 @@ const fn days_in_month(year: i64, month: i64) -> i64 {
 /// Days from 1970-01-01 to a day of the Gregorian calendar. The year is
 /// thought to begin in March, so that the leap day comes last.
 const fn days_since_epoch(year: i64, month: i64, day: i64) -> i64 {
-    let (year, month) = if month > 2 { (year, month - 3) } else { (year - 1, month + 9) };
+    let (year, month) = if month > 2 {
+        (year, month - 3)
+    } else {
+        (year - 1, month + 9)
+    };
     let leap_days = year / 4 - year / 100 + year / 400;
     // 719468 days lie between 0000-03-01 and 1970-01-01.
     year * 365 + leap_days + (month * 153 + 2) / 5 + (day - 1) - 719_468
@@ -188,7 +198,11 @@ mod tests {
             "2024-02-29T23:59:59-11:30",
             "1970-01-01T00:00:00Z",
         ] {
-            assert_eq!(parse_usual(text.as_bytes()), EventTime::parse(text).ok(), "{text}");
+            assert_eq!(
+                parse_usual(text.as_bytes()),
+                EventTime::parse(text).ok(),
+                "{text}"
+            );
             assert!(parse_usual(text.as_bytes()).is_some(), "{text}");
         }
     }
@@ -256,7 +270,11 @@ mod tests {
 
     #[test]
     fn days_are_counted_through_every_leap_rule() {
-        for (text, day) in [("1970-01-01", 0), ("2000-02-29", 11_016), ("2100-03-01", 47_541)] {
+        for (text, day) in [
+            ("1970-01-01", 0),
+            ("2000-02-29", 11_016),
+            ("2100-03-01", 47_541),
+        ] {
             let time = parse_usual(format!("{text}T00:00:00Z").as_bytes()).expect("usual");
             assert_eq!(time.utc_day(), Day(day), "{text}");
         }

@@ -27,12 +27,19 @@ pub(crate) trait Vocabulary: Copy + Send + Sync + 'static {
 
     /// The member for a word; case matters.
     fn of(word: &str) -> Option<Self> {
-        Self::ALL.iter().copied().find(|member| member.word() == word)
+        Self::ALL
+            .iter()
+            .copied()
+            .find(|member| member.word() == word)
     }
 
     /// All words, for a message.
     fn words() -> String {
-        Self::ALL.iter().map(|member| member.word()).collect::<Vec<_>>().join(", ")
+        Self::ALL
+            .iter()
+            .map(|member| member.word())
+            .collect::<Vec<_>>()
+            .join(", ")
     }
 }
 
@@ -165,16 +172,20 @@ impl<T: Vocabulary> JsonSchema for OneOf<T> {
 }
 
 /// Writes a member as its word: `#[serde(with = "vocabulary")]`.
-pub(crate) fn serialize<T: Vocabulary, S: Serializer>(member: &T, to: S) -> Result<S::Ok, S::Error> {
+pub(crate) fn serialize<T: Vocabulary, S: Serializer>(
+    member: &T,
+    to: S,
+) -> Result<S::Ok, S::Error> {
     member.word().serialize(to)
 }
 
 /// Reads a member by its word: `#[serde(with = "vocabulary")]`.
-pub(crate) fn deserialize<'de, T: Vocabulary, D: Deserializer<'de>>(from: D) -> Result<T, D::Error> {
+pub(crate) fn deserialize<'de, T: Vocabulary, D: Deserializer<'de>>(
+    from: D,
+) -> Result<T, D::Error> {
     let word = Cow::<str>::deserialize(from)?;
-    T::of(&word).ok_or_else(|| {
-        de::Error::custom(format_args!("{word:?} is none of: {}", T::words()))
-    })
+    T::of(&word)
+        .ok_or_else(|| de::Error::custom(format_args!("{word:?} is none of: {}", T::words())))
 }
 
 /// The same for a field that may be null.
@@ -192,7 +203,8 @@ pub(crate) mod optional {
         from: D,
     ) -> Result<Option<T>, D::Error> {
         let word = Option::<Cow<str>>::deserialize(from)?;
-        word.map(|word| super::deserialize(de::value::CowStrDeserializer::new(word))).transpose()
+        word.map(|word| super::deserialize(de::value::CowStrDeserializer::new(word)))
+            .transpose()
     }
 }
 

@@ -4,7 +4,7 @@
 //!
 //! - [`setup`] installs the system packages that the build and the tests need;
 //! - [`demo`] sets up, builds and runs the demonstration;
-//! - [`test`] is the whole check, step by step, as continuous integration runs it;
+//! - [`mod@test`] is the whole check, step by step, as continuous integration runs it;
 //! - [`kafka`] owns one real broker for the tests;
 //! - [`generate`] writes, or checks, the files that derive from the code;
 //! - [`doc_links`] checks every relative link in the Markdown files;

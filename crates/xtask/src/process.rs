@@ -188,7 +188,9 @@ mod tests {
             .expect("sleep exists");
         let pid = child.id();
         // A new process is there a moment before its command line is.
-        assert!(wait_until(Duration::from_secs(10), || is_running(pid, "4321")));
+        assert!(wait_until(Duration::from_secs(10), || is_running(
+            pid, "4321"
+        )));
         assert!(!is_running(pid, "no such mark"));
         assert!(stop(pid, "4321", Duration::from_secs(10)));
         assert!(!is_running(pid, "4321"));

@@ -40,13 +40,18 @@ impl Contact {
     /// The id under which alerts about this contact run: their user's, where
     /// there is one.
     pub fn subject(&self) -> UserId {
-        self.user.clone().unwrap_or_else(|| UserId::new(self.id.as_str()))
+        self.user
+            .clone()
+            .unwrap_or_else(|| UserId::new(self.id.as_str()))
     }
 
     /// How many approaches of the `days` before `now` are unanswered.
     pub fn unanswered_within(&self, now: EventTime, days: i64) -> usize {
         let since = now.plus_days(-days);
-        self.unanswered.iter().filter(|&&sent| sent > since && sent <= now).count()
+        self.unanswered
+            .iter()
+            .filter(|&&sent| sent > since && sent <= now)
+            .count()
     }
 
     /// Whether an absence is known at `now`.
@@ -58,7 +63,11 @@ impl Contact {
 impl Contacts {
     /// Takes in a touch.
     pub fn touch(&mut self, touch: &ContactTouch, time: EventTime) {
-        let index = match self.0.iter().position(|contact| contact.id == touch.contact) {
+        let index = match self
+            .0
+            .iter()
+            .position(|contact| contact.id == touch.contact)
+        {
             Some(index) => index,
             None => {
                 if self.0.len() >= MAX_CONTACTS {
@@ -114,7 +123,9 @@ impl Contacts {
 
     /// The contact who is this user.
     pub fn of_user(&self, user: &UserId) -> Option<&Contact> {
-        self.0.iter().find(|contact| contact.user.as_ref() == Some(user))
+        self.0
+            .iter()
+            .find(|contact| contact.user.as_ref() == Some(user))
     }
 }
 
@@ -139,10 +150,17 @@ mod tests {
         contacts.touch(&touch("c", ContactAction::MailSent), day(1));
         contacts.touch(&touch("c", ContactAction::MailSent), day(10));
         let count = |contacts: &Contacts, now| {
-            contacts.iter().next().map(|contact| contact.unanswered_within(day(now), 21))
+            contacts
+                .iter()
+                .next()
+                .map(|contact| contact.unanswered_within(day(now), 21))
         };
         assert_eq!(count(&contacts, 11), Some(2));
-        assert_eq!(count(&contacts, 23), Some(1), "the first is out of the window");
+        assert_eq!(
+            count(&contacts, 23),
+            Some(1),
+            "the first is out of the window"
+        );
         contacts.touch(&touch("c", ContactAction::MailAnswered), day(5));
         assert_eq!(count(&contacts, 11), Some(1));
     }
@@ -152,7 +170,10 @@ mod tests {
         let mut contacts = Contacts::default();
         for i in 0..=MAX_CONTACTS {
             let name = format!("c{i}");
-            contacts.touch(&touch(&name, ContactAction::Meeting), EventTime::from_millis(i as i64));
+            contacts.touch(
+                &touch(&name, ContactAction::Meeting),
+                EventTime::from_millis(i as i64),
+            );
         }
         assert_eq!(contacts.iter().count(), MAX_CONTACTS);
         assert!(contacts.iter().all(|contact| contact.id.as_str() != "c0"));

@@ -121,7 +121,8 @@ impl History {
             }
         }
         if totals.volume > 0.0 {
-            self.volume_weeks.add(day.week(), totals.volume.min(f64::from(u32::MAX)) as u32);
+            self.volume_weeks
+                .add(day.week(), totals.volume.min(f64::from(u32::MAX)) as u32);
         }
         if totals.tickets > 0 {
             self.first_ticket.get_or_insert(day);
@@ -150,15 +151,16 @@ impl History {
         let rest = day.since(self.closed_through) - 1;
         if rest > 0 {
             self.closed_through = day.plus(-1);
-            self.clock.day = self.closed_through;
-            self.clock.total += f64::from(rest);
+            self.clock = self.clock.advanced_by(rest);
         }
     }
 
     /// Counts a late core action on a closed day. Gives whether the day had
     /// been without any until now.
     pub fn late_core_action(&mut self, day: Day) -> bool {
-        let Some(count) = self.core.slot_mut(day, self.closed_through) else { return false };
+        let Some(count) = self.core.slot_mut(day, self.closed_through) else {
+            return false;
+        };
         *count += 1;
         let first = *count == 1;
         self.weeks.add(day.week(), 1);
@@ -266,7 +268,10 @@ impl History {
     /// As [`History::weekly_core_actions`], of distinct users in 28 d at each
     /// block's end.
     pub fn weekly_users(&self, weeks: i32) -> Vec<u32> {
-        (0..weeks).rev().map(|back| self.users_28(self.closed_through.plus(-7 * back))).collect()
+        (0..weeks)
+            .rev()
+            .map(|back| self.users_28(self.closed_through.plus(-7 * back)))
+            .collect()
     }
 
     /// The fleet clock at the close of a past day, and that day's speed.
@@ -280,12 +285,19 @@ impl History {
 
     /// Index of a feature, for the users' masks; `None` once there are too many.
     pub fn feature_index(&mut self, feature: &Feature) -> Option<usize> {
-        if let Some(index) = self.features.iter().position(|use_| use_.feature == *feature) {
+        if let Some(index) = self
+            .features
+            .iter()
+            .position(|use_| use_.feature == *feature)
+        {
             return Some(index);
         }
         (self.features.len() < MAX_FEATURES).then(|| {
             let weeks = WeekRing::default();
-            self.features.push(FeatureUse { feature: feature.clone(), weeks });
+            self.features.push(FeatureUse {
+                feature: feature.clone(),
+                weeks,
+            });
             self.features.len() - 1
         })
     }
@@ -402,7 +414,10 @@ impl DayRing {
             return 0;
         }
         // The days stand in one or two runs of the ring.
-        let (from, to) = (slot(newest.plus(-first_age), DAYS), slot(newest.plus(-last_age), DAYS));
+        let (from, to) = (
+            slot(newest.plus(-first_age), DAYS),
+            slot(newest.plus(-last_age), DAYS),
+        );
         let sum = |run: &[u32]| run.iter().map(|&count| u64::from(count)).sum::<u64>();
         if from <= to {
             sum(&self.0[from..=to])
@@ -452,12 +467,16 @@ impl WeekRing {
 
     /// The sum of `weeks` weeks up to and including `last`.
     pub fn sum(&self, last: i32, weeks: i32) -> u64 {
-        (0..weeks.min(WEEKS)).map(|back| u64::from(self.get(last - back))).sum()
+        (0..weeks.min(WEEKS))
+            .map(|back| u64::from(self.get(last - back)))
+            .sum()
     }
 
     /// How many of the `weeks` weeks up to and including `last` are not empty.
     pub fn active_weeks(&self, last: i32, weeks: i32) -> u32 {
-        (0..weeks.min(WEEKS)).filter(|back| self.get(last - back) > 0).count() as u32
+        (0..weeks.min(WEEKS))
+            .filter(|back| self.get(last - back) > 0)
+            .count() as u32
     }
 }
 
@@ -468,7 +487,13 @@ mod tests {
     fn closed(counts: &[u32]) -> History {
         let mut history = History::begin(Day(0));
         for &core in counts {
-            history.close_day(DayTotals { core, ..DayTotals::default() }, 1.0);
+            history.close_day(
+                DayTotals {
+                    core,
+                    ..DayTotals::default()
+                },
+                1.0,
+            );
         }
         history
     }
@@ -479,8 +504,14 @@ mod tests {
         let history = closed(&counts);
         for (last, days) in [(399, 28), (371, 84), (399, 126), (300, 1), (280, 84)] {
             let from = (last + 1 - days).max(400 - DAYS);
-            let want: u64 = (from..=last).map(|day| u64::from(counts[day as usize])).sum();
-            assert_eq!(history.core_actions(Day(last), days), want, "{days} d to {last}");
+            let want: u64 = (from..=last)
+                .map(|day| u64::from(counts[day as usize]))
+                .sum();
+            assert_eq!(
+                history.core_actions(Day(last), days),
+                want,
+                "{days} d to {last}"
+            );
         }
     }
 
@@ -498,11 +529,11 @@ mod tests {
         for &x in &weeks {
             dispersion.learn(x, 10.0);
         }
-        let k = 2.0_f64.powf(-1.0 / 26.0);
+        let k = libm::exp2(-1.0 / 26.0);
         let (mut sum, mut weight) = (0.0, 0.0);
         for (age, &x) in weeks.iter().rev().enumerate() {
-            let kept = k.powi(age as i32);
-            sum += kept * ((x - 10.0).powi(2) / 10.0).min(50.0);
+            let kept = libm::pow(k, age as f64);
+            sum += kept * ((x - 10.0) * (x - 10.0) / 10.0).min(50.0);
             weight += kept;
         }
         assert!((dispersion.phi() - ((sum + 6.0) / (weight + 4.0)).max(1.0)).abs() < 1e-12);
@@ -524,7 +555,11 @@ mod tests {
         assert!(!history.late_core_action(Day(2)));
         assert_eq!(history.core_actions(Day(2), 1), 2);
         let rhythm = history.rhythm.as_ref().expect("active");
-        assert!((rhythm.active_days - (1.0 + 2.0_f64.powf(-2.0 / 180.0) + 2.0_f64.powf(-4.0 / 180.0))).abs() < 1e-9);
+        assert!(
+            (rhythm.active_days - (1.0 + libm::exp2(-2.0 / 180.0) + libm::exp2(-4.0 / 180.0)))
+                .abs()
+                < 1e-9
+        );
     }
 
     #[test]
@@ -541,7 +576,13 @@ mod tests {
         let mut history = History::begin(Day(0));
         history.user_was_active(None, Day(0));
         history.user_was_active(None, Day(0));
-        history.close_day(DayTotals { core: 2, ..DayTotals::default() }, 1.0);
+        history.close_day(
+            DayTotals {
+                core: 2,
+                ..DayTotals::default()
+            },
+            1.0,
+        );
         for day in 1..40 {
             if day == 5 {
                 history.user_was_active(Some(Day(0)), Day(5));
@@ -567,7 +608,15 @@ mod tests {
         weeks.add(100, 5);
         weeks.add(102, 1);
         weeks.add(90, 2);
-        assert_eq!([weeks.get(100), weeks.get(101), weeks.get(102), weeks.get(90)], [5, 0, 1, 2]);
+        assert_eq!(
+            [
+                weeks.get(100),
+                weeks.get(101),
+                weeks.get(102),
+                weeks.get(90)
+            ],
+            [5, 0, 1, 2]
+        );
         weeks.add(100 + 2 * WEEKS, 7);
         assert_eq!(weeks.sum(100 + 2 * WEEKS, WEEKS), 7);
         weeks.add(10, 9);

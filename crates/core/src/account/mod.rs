@@ -151,7 +151,14 @@ impl AccountState {
             .filter(|(_, seat)| !seat.open.is_empty())
             .map(|(user, _)| user.clone())
             .collect();
-        Self { id, hot, history, seats, open_users, touched: Touched::default() }
+        Self {
+            id,
+            hot,
+            history,
+            seats,
+            open_users,
+            touched: Touched::default(),
+        }
     }
 
     /// A state that has seen nothing; its first event begins it.
@@ -166,7 +173,11 @@ impl AccountState {
 
     /// The account's time zone.
     pub fn zone(&self) -> &Zone {
-        self.history.profile.time_zone.as_ref().unwrap_or(&Zone::UTC)
+        self.history
+            .profile
+            .time_zone
+            .as_ref()
+            .unwrap_or(&Zone::UTC)
     }
 
     /// The counts of an open day.
@@ -175,11 +186,23 @@ impl AccountState {
         let index = match days.iter().rposition(|open| open.day <= day) {
             Some(index) if days[index].day == day => index,
             Some(index) => {
-                days.insert(index + 1, OpenDay { day, ..OpenDay::default() });
+                days.insert(
+                    index + 1,
+                    OpenDay {
+                        day,
+                        ..OpenDay::default()
+                    },
+                );
                 index + 1
             }
             None => {
-                days.insert(0, OpenDay { day, ..OpenDay::default() });
+                days.insert(
+                    0,
+                    OpenDay {
+                        day,
+                        ..OpenDay::default()
+                    },
+                );
                 0
             }
         };
@@ -226,7 +249,9 @@ impl AccountState {
         let mut users = std::mem::take(&mut self.open_users);
         if open.is_some() {
             users.retain(|user| {
-                let Some(seat) = self.seats.get_mut(user) else { return false };
+                let Some(seat) = self.seats.get_mut(user) else {
+                    return false;
+                };
                 if let Some(before) = seat.close_day(at, w) {
                     self.history.user_was_active(before, day);
                     self.touched.seats = true;
@@ -235,11 +260,13 @@ impl AccountState {
             });
         }
         self.open_users = users;
-        let totals = open.as_ref().map_or_else(DayTotals::default, |open| DayTotals {
-            core: open.core,
-            tickets: open.tickets,
-            volume: open.volume,
-        });
+        let totals = open
+            .as_ref()
+            .map_or_else(DayTotals::default, |open| DayTotals {
+                core: open.core,
+                tickets: open.tickets,
+                volume: open.volume,
+            });
         for (index, count) in open.iter().flat_map(|open| &open.features) {
             if let Some(feature) = self.history.features.get_mut(usize::from(*index)) {
                 feature.weeks.add(day.week(), *count);
@@ -264,7 +291,9 @@ impl AccountState {
             return open;
         }
         let closed_last = last.min(closed);
-        open + self.history.tickets(closed_last, closed_last.since(first) + 1)
+        open + self
+            .history
+            .tickets(closed_last, closed_last.since(first) + 1)
     }
 
     /// Forgets users who hold no seat, have no role and did nothing for
@@ -321,8 +350,12 @@ mod tests {
         for day in [3, 1, 2, 3, 0] {
             account.open_day(Day(day)).core += 1;
         }
-        let days: Vec<(i32, u32)> =
-            account.hot.open_days.iter().map(|open| (open.day.0, open.core)).collect();
+        let days: Vec<(i32, u32)> = account
+            .hot
+            .open_days
+            .iter()
+            .map(|open| (open.day.0, open.core))
+            .collect();
         assert_eq!(days, [(0, 1), (1, 1), (2, 1), (3, 2)]);
     }
 
@@ -381,10 +414,16 @@ mod tests {
         assert!(!account.is_repeat(EventId(1), at(0), 1_000, 3));
         assert!(account.is_repeat(EventId(1), at(500), 1_000, 3));
         assert!(!account.is_repeat(EventId(2), at(1_500), 1_000, 3));
-        assert!(!account.is_repeat(EventId(1), at(1_600), 1_000, 3), "older than the horizon");
+        assert!(
+            !account.is_repeat(EventId(1), at(1_600), 1_000, 3),
+            "older than the horizon"
+        );
         for id in 10..13 {
             account.is_repeat(EventId(id), at(1_600), 1_000, 3);
         }
-        assert!(!account.is_repeat(EventId(2), at(1_600), 1_000, 3), "pushed out");
+        assert!(
+            !account.is_repeat(EventId(2), at(1_600), 1_000, 3),
+            "pushed out"
+        );
     }
 }

@@ -47,6 +47,8 @@ const UNANSWERED: u8 = 1;
 /// Most declared champions that are watched in one account.
 const MOST_DECLARED: usize = 8;
 const WEEKS: i32 = 26;
+/// Weekly looks in a row in which a challenger must be ahead.
+const CHALLENGES: u8 = 2;
 
 /// Settings of `champion_quiet`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -108,7 +110,11 @@ struct Watched<'a> {
 /// The declared champions: users and contacts of the highest role that is
 /// declared at all.
 fn declared(account: &AccountState) -> Vec<Watched<'_>> {
-    let tiers: [&[Role]; 3] = [&[Role::Champion, Role::Sponsor], &[Role::Owner], &[Role::Admin]];
+    let tiers: [&[Role]; 3] = [
+        &[Role::Champion, Role::Sponsor],
+        &[Role::Owner],
+        &[Role::Admin],
+    ];
     for tier in tiers {
         let mut watched: Vec<Watched<'_>> = account
             .seats
@@ -174,53 +180,68 @@ impl ChampionQuiet {
             return;
         }
         let week = day.week();
-        let total: u64 = account.seats.values().map(|seat| seat.weeks.sum(week, WEEKS)).sum();
+        let total = account.history.weeks.sum(week, WEEKS).max(1) as f64;
         let score_of = |user: &UserId| {
-            account.seats.get(user).map_or(0, |seat| seat.weeks.sum(week, WEEKS))
+            account
+                .seats
+                .get(user)
+                .map_or(0, |seat| seat.weeks.sum(week, WEEKS))
         };
+        let share_of = |user: &UserId| score_of(user) as f64 / total;
         let mut holders: Vec<InferredChampion> = account
             .hot
             .inferred_champions
             .iter()
             .filter(|holder| score_of(&holder.user) > 0)
-            .cloned()
+            .map(|holder| InferredChampion {
+                share: share_of(&holder.user),
+                ..holder.clone()
+            })
             .collect();
-        let least = (self.min_share * total as f64).max(1.0);
-        let mut candidates: Vec<(u64, &UserId)> = account
+        holders.truncate(keep as usize);
+        let mut challengers: Vec<(u64, &UserId)> = account
             .seats
             .iter()
-            .filter(|(_, seat)| seat.features.count_ones() >= self.min_features)
-            .map(|(user, seat)| (seat.weeks.sum(week, WEEKS), user, seat))
-            .filter(|(score, _, seat)| {
-                *score as f64 >= least && seat.weeks.active_weeks(week, WEEKS) >= self.min_weeks
+            .filter(|(user, seat)| {
+                seat.features.count_ones() >= self.min_features
+                    && share_of(user) >= self.min_share
+                    && seat.weeks.active_weeks(week, WEEKS) >= self.min_weeks
+                    && holders.iter().all(|holder| holder.user != **user)
             })
-            .map(|(score, user, _)| (score, user))
+            .map(|(user, _)| (score_of(user), user))
             .collect();
-        candidates.sort_by(|a, b| b.0.cmp(&a.0).then(a.1.cmp(b.1)));
-        for (score, user) in candidates {
-            let share = score as f64 / total as f64;
-            if let Some(holder) = holders.iter_mut().find(|holder| holder.user == *user) {
-                holder.share = share;
-                holder.challenged = 0;
-                continue;
-            }
-            let entry = InferredChampion { user: user.clone(), share, challenged: 0 };
-            if holders.len() < keep as usize {
-                holders.push(entry);
-                continue;
-            }
-            let weakest = (0..holders.len()).min_by_key(|&i| score_of(&holders[i].user));
-            if let Some(index) = weakest
-                && score as f64 >= self.challenge_ratio * score_of(&holders[index].user) as f64
-            {
-                let holder = &mut holders[index];
-                holder.challenged = holder.challenged.saturating_add(1);
-                if holder.challenged >= 2 {
-                    *holder = entry;
+        challengers.sort_by(|a, b| b.0.cmp(&a.0).then(a.1.cmp(b.1)));
+        let mut challengers = challengers.into_iter();
+        let newcomer = |user: &UserId| InferredChampion {
+            user: user.clone(),
+            share: share_of(user),
+            challenged: 0,
+        };
+        let free = (keep as usize).saturating_sub(holders.len());
+        holders.extend(
+            challengers
+                .by_ref()
+                .take(free)
+                .map(|(_, user)| newcomer(user)),
+        );
+        // The best of the others challenges the weakest holder, and nobody else.
+        let weakest = (0..holders.len()).min_by_key(|&i| score_of(&holders[i].user));
+        let challenged = weakest
+            .zip(challengers.next())
+            .filter(|&(index, (score, _))| {
+                score as f64 >= self.challenge_ratio * score_of(&holders[index].user) as f64
+            });
+        for (index, holder) in holders.iter_mut().enumerate() {
+            match challenged {
+                Some((weakest, (_, user))) if weakest == index => {
+                    holder.challenged += 1;
+                    if holder.challenged >= CHALLENGES {
+                        *holder = newcomer(user);
+                    }
                 }
+                _ => holder.challenged = 0,
             }
         }
-        holders.truncate(keep as usize);
         if holders != account.hot.inferred_champions {
             account.hot.inferred_champions = holders;
             account.touched.hot = true;
@@ -230,7 +251,9 @@ impl ChampionQuiet {
     fn read(&self, view: &View<'_>, champion: &Watched<'_>, account_silent: bool) -> Reading {
         let clock = view.history().clock;
         let rhythm = champion.seat.and_then(|seat| seat.rhythm.as_ref());
-        let away = champion.contact.is_some_and(|contact| contact.is_away(view.now));
+        let away = champion
+            .contact
+            .is_some_and(|contact| contact.is_away(view.now));
         let unanswered = champion.contact.map_or(0, |contact| {
             contact.unanswered_within(view.now, self.unanswered_days.into())
         });
@@ -244,25 +267,49 @@ impl ChampionQuiet {
             && !away;
         let silent = comparable && score > self.threshold;
         let ignored = unanswered >= self.unanswered as usize && !away;
-        let rule = if silent || !ignored { SILENT } else { UNANSWERED };
+        let running = view.episode(SignalId::ChampionQuiet, Some(&champion.user));
+        // An alert about approaches stays one until they are settled, or a
+        // contact who never uses the product could not clear it.
+        let about_approaches =
+            ignored || running.is_some_and(|episode| episode.numbers.rule == UNANSWERED);
+        let rule = if about_approaches && !silent {
+            UNANSWERED
+        } else {
+            SILENT
+        };
         let numbers = if rule == UNANSWERED {
             let bound = f64::from(self.unanswered);
-            Numbers { score, observed: unanswered as f64, expected: 0.0, threshold: bound, rule }
+            Numbers {
+                score,
+                observed: unanswered as f64,
+                expected: 0.0,
+                threshold: bound,
+                rule,
+            }
         } else {
             let expected = rhythm.map_or(0.0, |rhythm| f64::from(rhythm.expected_within_days()));
-            Numbers { score, observed: s, expected, threshold: self.threshold, rule }
+            Numbers {
+                score,
+                observed: s,
+                expected,
+                threshold: self.threshold,
+                rule,
+            }
         };
         let mut reading = Reading::of(Some(champion.user.clone()), numbers);
         reading.comparable = comparable;
         reading.at_once = !silent && ignored;
         if silent || ignored {
             let sponsor = champion.role == Some(Role::Sponsor);
-            reading.breach = Some(if sponsor { Severity::Critical } else { Severity::Warning });
+            reading.breach = Some(if sponsor {
+                Severity::Critical
+            } else {
+                Severity::Warning
+            });
         }
-        let last_look = view.episode(SignalId::ChampionQuiet, Some(&champion.user));
-        reading.clear = match last_look.map(|episode| episode.numbers.rule) {
+        reading.clear = match rule {
             // An answer clears what was left unanswered, whatever the usage.
-            Some(UNANSWERED) => unanswered == 0 && !silent,
+            UNANSWERED => unanswered == 0,
             _ => rhythm.is_some_and(|rhythm| rhythm.silent_days(clock) == 0),
         };
         reading
@@ -325,7 +372,9 @@ impl Signal for ChampionQuiet {
         for alert in &view.account.hot.alerts {
             let counts = alert.signal != SignalId::ChampionQuiet
                 || alert.open_episode().is_none()
-                || watched.iter().any(|champion| Some(&champion.user) == alert.subject.as_ref());
+                || watched
+                    .iter()
+                    .any(|champion| Some(&champion.user) == alert.subject.as_ref());
             if !counts {
                 let mut reading = Reading::of(alert.subject.clone(), Numbers::default());
                 reading.superseded = true;
@@ -344,12 +393,18 @@ impl Signal for ChampionQuiet {
     /// An approach or an answer is judged at once.
     fn on_fact(&self, view: &View<'_>, fact: &Fact, found: &mut dyn FnMut(Reading)) {
         let Fact::Contact(touch) = fact else { return };
-        if !matches!(touch.action, ContactAction::MailSent | ContactAction::MailAnswered) {
+        if !matches!(
+            touch.action,
+            ContactAction::MailSent | ContactAction::MailAnswered
+        ) {
             return;
         }
         let account_silent = account_is_silent(view);
         for champion in watched(view.account) {
-            if champion.contact.is_some_and(|contact| contact.id == touch.contact) {
+            if champion
+                .contact
+                .is_some_and(|contact| contact.id == touch.contact)
+            {
                 found(self.read(view, &champion, account_silent));
             }
         }
@@ -357,17 +412,26 @@ impl Signal for ChampionQuiet {
 
     fn explain(&self, view: &View<'_>, reading: &Reading) -> Explanation {
         let watched = watched(view.account);
-        let champion = watched.iter().find(|champion| Some(&champion.user) == reading.subject.as_ref());
+        let champion = watched
+            .iter()
+            .find(|champion| Some(&champion.user) == reading.subject.as_ref());
         let how = match champion {
-            Some(Watched { role: Some(role), .. }) => format!("declared {}", role.as_str()),
-            Some(Watched { share: Some(share), .. }) => {
+            Some(Watched {
+                role: Some(role), ..
+            }) => format!("declared {}", role.as_str()),
+            Some(Watched {
+                share: Some(share), ..
+            }) => {
                 format!("inferred champion, {} of the core actions", percent(*share))
             }
             _ => "former champion".to_owned(),
         };
         let user = reading.subject.as_ref().map_or("", UserId::as_str);
         let clock = view.history().clock;
-        let seat = reading.subject.as_ref().and_then(|user| view.account.seats.get(user));
+        let seat = reading
+            .subject
+            .as_ref()
+            .and_then(|user| view.account.seats.get(user));
         let rhythm = seat.and_then(|seat| seat.rhythm.as_ref());
         let contact = champion.and_then(|champion| champion.contact);
         let unanswered = contact.map_or(0, |contact| {
@@ -388,14 +452,30 @@ impl Signal for ChampionQuiet {
         };
         let others = view.history().users_28(view.day);
         let evidence = Evidence::default()
-            .with("rule", if reading.numbers.rule == UNANSWERED { "unanswered" } else { "silent" })
+            .with(
+                "rule",
+                if reading.numbers.rule == UNANSWERED {
+                    "unanswered"
+                } else {
+                    "silent"
+                },
+            )
             .with("identified", how)
-            .with("role", champion.and_then(|c| c.role).map(|role| role.as_str()))
+            .with(
+                "role",
+                champion.and_then(|c| c.role).map(|role| role.as_str()),
+            )
             .with("share", champion.and_then(|c| c.share))
             .with("last_active_day", rhythm.map(|rhythm| rhythm.last.day))
-            .with("silent_days", rhythm.map(|r| u64::from(r.silent_days(clock).unsigned_abs())))
+            .with(
+                "silent_days",
+                rhythm.map(|r| u64::from(r.silent_days(clock).unsigned_abs())),
+            )
             .with("log_odds_left", reading.numbers.score)
-            .with("active_days_per_week", rhythm.map(|rhythm| rhythm.days_per_week()))
+            .with(
+                "active_days_per_week",
+                rhythm.map(|rhythm| rhythm.days_per_week()),
+            )
             .with("unanswered_approaches", unanswered as u64)
             .with("active_users_28d", others);
         let start = rhythm.map_or(view.day, |rhythm| rhythm.last.day.plus(1).min(view.day));
@@ -403,7 +483,10 @@ impl Signal for ChampionQuiet {
         Explanation {
             reason,
             evidence,
-            window: Window { start, end: view.day },
+            window: Window {
+                start,
+                end: view.day,
+            },
             series: (0..12)
                 .rev()
                 .map(|back| seat.map_or(0, |seat| seat.weeks.get(week - back)))
@@ -424,3 +507,6 @@ fn account_is_silent(view: &View<'_>) -> bool {
         rhythm.log_odds_left(s) > view.rules.signals.usage_silent.threshold.of(view.segment())
     })
 }
+
+#[cfg(test)]
+mod tests;

@@ -36,6 +36,9 @@ use crate::{
     time::Day,
 };
 
+/// Days after which a fall is no news any more.
+const FALL_IS_NEWS_DAYS: u16 = 28;
+
 const LEVEL: u8 = 0;
 const FELL: u8 = 1;
 
@@ -87,11 +90,26 @@ impl Default for InactiveSeats {
             enabled: true,
             min_seats: 5,
             min_tenure_days: 60,
-            high_early: Band { warning: 0.50, critical: 0.15 },
-            high_middle: Band { warning: 0.75, critical: 0.50 },
-            high_late: Band { warning: 0.75, critical: 0.50 },
-            low: Band { warning: 0.50, critical: 0.25 },
-            tech: Band { warning: 0.35, critical: 0.15 },
+            high_early: Band {
+                warning: 0.50,
+                critical: 0.15,
+            },
+            high_middle: Band {
+                warning: 0.75,
+                critical: 0.50,
+            },
+            high_late: Band {
+                warning: 0.75,
+                critical: 0.50,
+            },
+            low: Band {
+                warning: 0.50,
+                critical: 0.25,
+            },
+            tech: Band {
+                warning: 0.35,
+                critical: 0.15,
+            },
             fall_points: 0.15,
             fall_users: 3,
             fall_share: 0.20,
@@ -124,7 +142,11 @@ impl InForce {
 
 impl InactiveSeats {
     fn band(&self, view: &View<'_>) -> InForce {
-        let open = |band| InForce { band, warning_included: false, critical_included: false };
+        let open = |band| InForce {
+            band,
+            warning_included: false,
+            critical_included: false,
+        };
         match view.segment() {
             Segment::Low => open(self.low),
             Segment::Tech => open(self.tech),
@@ -133,13 +155,23 @@ impl InactiveSeats {
                 if tenure < 183 {
                     open(self.high_early)
                 } else if tenure < 274 {
-                    InForce { critical_included: true, ..open(self.high_middle) }
+                    InForce {
+                        critical_included: true,
+                        ..open(self.high_middle)
+                    }
                 } else {
                     let mut band = self.high_late;
-                    if view.days_to_renewal().is_some_and(|days| (0..=180).contains(&days)) {
+                    if view
+                        .days_to_renewal()
+                        .is_some_and(|days| (0..=180).contains(&days))
+                    {
                         band.critical = band.warning;
                     }
-                    InForce { band, warning_included: true, critical_included: true }
+                    InForce {
+                        band,
+                        warning_included: true,
+                        critical_included: true,
+                    }
                 }
             }
         }
@@ -198,14 +230,17 @@ impl Signal for InactiveSeats {
         Life {
             sustain_looks: self.sustain_looks,
             clears: Clears::InARow(7),
-            rebase_days: None,
+            rebase_days: Some(FALL_IS_NEWS_DAYS),
             expire_days: None,
             renewal_raises: false,
         }
     }
 
     fn on_look(&self, view: &View<'_>, found: &mut dyn FnMut(Reading)) {
-        let Some(seats) = view.profile().seats_purchased.filter(|&seats| seats >= self.min_seats)
+        let Some(seats) = view
+            .profile()
+            .seats_purchased
+            .filter(|&seats| seats >= self.min_seats)
         else {
             return;
         };
@@ -230,15 +265,10 @@ impl Signal for InactiveSeats {
                 && lost >= f64::from(self.fall_users)
                 && lost / before >= self.fall_share
         });
-        // A fall is news for four weeks; then the new level is the normal one,
-        // and only the band speaks.
-        let fall_is_news = view.episode(SignalId::InactiveSeats, None).is_none_or(|episode| {
-            episode.numbers.rule != FELL || view.now < episode.opened_at.plus_days(28)
-        });
         let level = band.severity(share);
         let (rule, breach) = match level {
             Some(severity) => (LEVEL, Some(severity)),
-            None if fell && fall_is_news => (FELL, Some(Severity::Warning)),
+            None if fell => (FELL, Some(Severity::Warning)),
             None => (LEVEL, None),
         };
         let (expected, threshold) = match (rule, before) {
@@ -247,19 +277,35 @@ impl Signal for InactiveSeats {
         };
         let mut reading = Reading::of(
             None,
-            Numbers { score: 1.0 - share, observed: active, expected, threshold, rule },
+            Numbers {
+                score: 1.0 - share,
+                observed: active,
+                expected,
+                threshold,
+                rule,
+            },
         );
         reading.comparable = true;
+        // A fall is news for four weeks; then the new level is the normal one, and
+        // only the band speaks.
+        reading.becomes_normal = rule == FELL;
         reading.breach = breach;
-        reading.clear = share >= band.band.warning + self.clear_points && !(fell && fall_is_news);
-        reading.frozen = Frozen { expected: before.unwrap_or(0.0), second: 0.0 };
+        reading.clear = share >= band.band.warning + self.clear_points && !fell;
+        reading.frozen = Frozen {
+            expected: before.unwrap_or(0.0),
+            second: 0.0,
+        };
         found(reading);
     }
 
     fn explain(&self, view: &View<'_>, reading: &Reading) -> Explanation {
         let seats = u64::from(view.profile().seats_purchased.unwrap_or(0));
         let active = view.history().users_28(view.day);
-        let share = if seats == 0 { 0.0 } else { f64::from(active) / seats as f64 };
+        let share = if seats == 0 {
+            0.0
+        } else {
+            f64::from(active) / seats as f64
+        };
         let reason = if reading.numbers.rule == FELL {
             format!(
                 "{active} active users in 28 d where {} were usual, of {seats} purchased seats ({})",
@@ -267,20 +313,32 @@ impl Signal for InactiveSeats {
                 percent(share)
             )
         } else {
-            format!("{active} of {seats} purchased seats active in 28 d ({})", percent(share))
+            format!(
+                "{active} of {seats} purchased seats active in 28 d ({})",
+                percent(share)
+            )
         };
         let all = || view.account.seats.values();
         let assigned = all().filter(|seat| seat.is_assigned()).count() as u64;
         let activated = all()
             .filter(|seat| seat.status == SeatStatus::Activated || seat.rhythm.is_some())
             .count() as u64;
-        let never = all().filter(|seat| seat.is_assigned() && seat.rhythm.is_none()).count() as u64;
+        let never = all()
+            .filter(|seat| seat.is_assigned() && seat.rhythm.is_none())
+            .count() as u64;
         let idle_cost = view.profile().mrr.as_ref().map(|mrr| {
             let idle = (1.0 - share).max(0.0) * mrr.amount as f64 / 100.0;
             Datum::Text(format!("{} {} a month", libm::round(idle), mrr.currency).into())
         });
         let evidence = Evidence::default()
-            .with("rule", if reading.numbers.rule == FELL { "fell" } else { "level" })
+            .with(
+                "rule",
+                if reading.numbers.rule == FELL {
+                    "fell"
+                } else {
+                    "level"
+                },
+            )
             .with("purchased", seats)
             .with("assigned", assigned)
             .with("activated", activated)
@@ -293,7 +351,10 @@ impl Signal for InactiveSeats {
         Explanation {
             reason,
             evidence,
-            window: Window { start: view.day.plus(-27), end: view.day },
+            window: Window {
+                start: view.day.plus(-27),
+                end: view.day,
+            },
             series: view.history().weekly_users(12),
         }
     }
@@ -323,3 +384,6 @@ fn idlest(view: &View<'_>) -> Datum {
             .collect(),
     )
 }
+
+#[cfg(test)]
+mod tests;

@@ -13,6 +13,8 @@
 pub mod champion_quiet;
 pub mod inactive_seats;
 pub mod ticket_spike;
+#[cfg(test)]
+pub(crate) mod timeline;
 pub mod usage_drop;
 pub mod usage_silent;
 
@@ -230,7 +232,9 @@ impl<'a> View<'a> {
 
     /// Days since the first record of usage, that day included; 0 before it.
     pub fn usage_observed_days(&self) -> i32 {
-        self.history().first_usage.map_or(0, |first| self.day.since(first) + 1)
+        self.history()
+            .first_usage
+            .map_or(0, |first| self.day.since(first) + 1)
     }
 
     /// Days since the first record of any kind, that day included.
@@ -241,10 +245,9 @@ impl<'a> View<'a> {
     /// Days as a customer, as far as they were observed: an old customer has
     /// no history on the day of installation.
     pub fn tenure_days(&self) -> i32 {
-        let signed = self
-            .profile()
-            .started_at
-            .map_or(i32::MAX, |started| self.day.since(started.local_day(self.account.zone())));
+        let signed = self.profile().started_at.map_or(i32::MAX, |started| {
+            self.day.since(started.local_day(self.account.zone()))
+        });
         signed.min(self.observed_days())
     }
 
@@ -300,11 +303,22 @@ mod tests {
     fn every_signal_has_its_manual_its_playbook_and_its_causes() {
         for &signal in SignalId::ALL {
             let about = signal.about();
-            assert!(!about.likely_causes.is_empty() && !about.playbook.steps.is_empty(), "{signal:?}");
-            for heading in
-                ["**Means.**", "**Fires when.**", "**Clears when.**", "**Playbook.**", "**Tuning.**", "**Example.**"]
-            {
-                assert!(signal.source().contains(heading), "{signal:?} lacks {heading}");
+            assert!(
+                !about.likely_causes.is_empty() && !about.playbook.steps.is_empty(),
+                "{signal:?}"
+            );
+            for heading in [
+                "**Means.**",
+                "**Fires when.**",
+                "**Clears when.**",
+                "**Playbook.**",
+                "**Tuning.**",
+                "**Example.**",
+            ] {
+                assert!(
+                    signal.source().contains(heading),
+                    "{signal:?} lacks {heading}"
+                );
             }
             assert_eq!(SignalId::named(signal.as_str()), Some(signal));
         }
@@ -312,8 +326,11 @@ mod tests {
 
     #[test]
     fn numbers_read_plainly() {
-        assert_eq!([plain(3.14), plain(12.6), plain(9.96)], ["3.1", "13", "10"]);
+        assert_eq!([plain(3.12), plain(12.6), plain(9.96)], ["3.1", "13", "10"]);
         assert_eq!(percent(0.637), "64 %");
-        assert_eq!([counted(1, "user"), counted(0, "user")], ["1 user", "0 users"]);
+        assert_eq!(
+            [counted(1, "user"), counted(0, "user")],
+            ["1 user", "0 users"]
+        );
     }
 }

@@ -170,7 +170,10 @@ impl TicketSpike {
                 phi = (n * (variance / mean) + PRIOR_WEEKS * shrunk_to) / (n + PRIOR_WEEKS);
             }
         }
-        Normal { per_week: per_week * view.fleet.ticket_index, phi: phi.max(1.0) }
+        Normal {
+            per_week: per_week * view.fleet.ticket_index,
+            phi: phi.max(1.0),
+        }
     }
 
     fn recent<'a>(view: &View<'a>, ms: i64) -> impl Iterator<Item = &'a RecentTicket> {
@@ -186,7 +189,9 @@ impl TicketSpike {
         let normal = self.normal(view);
         let segment = view.segment();
         let week = view.account.tickets(view.day, 7);
-        let day: u64 = Self::recent(view, DAY_MS).map(|ticket| u64::from(ticket.weight)).sum();
+        let day: u64 = Self::recent(view, DAY_MS)
+            .map(|ticket| u64::from(ticket.weight))
+            .sum();
         let chance_week = chance_of_at_least(week, normal.per_week, normal.phi);
         let rate_day = normal.per_week / 7.0;
         let chance_day = chance_of_at_least(day, rate_day, normal.phi);
@@ -197,7 +202,11 @@ impl TicketSpike {
             enough(week, normal.per_week) && chance_week <= self.max_chance_week.of(segment);
         let by_day = enough(day, rate_day) && chance_day <= self.max_chance_day;
         let rule = if by_day && !by_week { DAY } else { WEEK };
-        let (k, rate) = if rule == DAY { (day, rate_day) } else { (week, normal.per_week) };
+        let (k, rate) = if rule == DAY {
+            (day, rate_day)
+        } else {
+            (week, normal.per_week)
+        };
         let chance = if rule == DAY { chance_day } else { chance_week };
         let mut reading = Reading::of(
             None,
@@ -212,10 +221,17 @@ impl TicketSpike {
         );
         reading.at_once = true;
         reading.comparable = judge && enough(k, rate);
-        reading.frozen = Frozen { expected: normal.per_week, second: 0.0 };
+        reading.frozen = Frozen {
+            expected: normal.per_week,
+            second: 0.0,
+        };
         if judge && (by_week || by_day) {
             let critical = self.is_critical(view);
-            reading.breach = Some(if critical { Severity::Critical } else { Severity::Warning });
+            reading.breach = Some(if critical {
+                Severity::Critical
+            } else {
+                Severity::Warning
+            });
         }
         let usual = view
             .frozen(SignalId::TicketSpike, None)
@@ -227,7 +243,10 @@ impl TicketSpike {
     fn is_critical(&self, view: &View<'_>) -> bool {
         let tickets: Vec<&RecentTicket> = Self::recent(view, 7 * DAY_MS).collect();
         let total: f64 = tickets.iter().map(|ticket| points(ticket.severity)).sum();
-        let p1 = tickets.iter().filter(|ticket| ticket.severity == TicketSeverity::P1).count();
+        let p1 = tickets
+            .iter()
+            .filter(|ticket| ticket.severity == TicketSeverity::P1)
+            .count();
         let (moods, sum) = sentiments(&tickets);
         total >= self.critical_points
             || p1 >= 2
@@ -268,14 +287,21 @@ impl Signal for TicketSpike {
 
     fn check(&self) -> Result<(), RuleError> {
         for (segment, least) in self.min_tickets.each() {
-            within(&format!("min_tickets.{segment}"), least.into(), 1.0..=10_000.0)?;
+            within(
+                &format!("min_tickets.{segment}"),
+                least.into(),
+                1.0..=10_000.0,
+            )?;
         }
         for (segment, ratio) in self.min_ratio.each() {
             within(&format!("min_ratio.{segment}"), ratio, 1.0..=100.0)?;
             if ratio <= self.clear_ratio {
                 return Err(RuleError::new(
                     format!("min_ratio.{segment}"),
-                    format!("{ratio} is not above clear_ratio {}: it would open and clear at once", self.clear_ratio),
+                    format!(
+                        "{ratio} is not above clear_ratio {}: it would open and clear at once",
+                        self.clear_ratio
+                    ),
                 ));
             }
         }
@@ -314,12 +340,21 @@ impl Signal for TicketSpike {
     }
 
     fn explain(&self, view: &View<'_>, reading: &Reading) -> Explanation {
-        let Numbers { observed, expected, rule, score, .. } = reading.numbers;
+        let Numbers {
+            observed,
+            expected,
+            rule,
+            score,
+            ..
+        } = reading.numbers;
         let span = if rule == DAY { "24 h" } else { "7 d" };
         let span_ms = if rule == DAY { DAY_MS } else { 7 * DAY_MS };
         let tickets: Vec<&RecentTicket> = Self::recent(view, span_ms).collect();
         let of = |severity| {
-            tickets.iter().filter(|ticket| ticket.severity == severity).count() as u64
+            tickets
+                .iter()
+                .filter(|ticket| ticket.severity == severity)
+                .count() as u64
         };
         let mut areas: Vec<(u64, &str)> = Vec::new();
         for area in tickets.iter().filter_map(|ticket| ticket.area.as_ref()) {
@@ -339,7 +374,9 @@ impl Signal for TicketSpike {
         if p1 > 0 {
             reason.push_str(&format!(", {p1} of them P1"));
         }
-        let largest = areas.first().map(|(count, _)| *count as f64 / tickets.len() as f64);
+        let largest = areas
+            .first()
+            .map(|(count, _)| *count as f64 / tickets.len() as f64);
         if let (Some((_, area)), Some(share)) = (areas.first(), largest)
             && share >= 0.5
         {
@@ -356,17 +393,28 @@ impl Signal for TicketSpike {
             .with("p4", of(TicketSeverity::P4))
             .with("largest_area", areas.first().map(|(_, area)| *area))
             .with("largest_area_share", largest)
-            .with("mean_sentiment", (moods > 0).then(|| mood / f64::from(moods)))
+            .with(
+                "mean_sentiment",
+                (moods > 0).then(|| mood / f64::from(moods)),
+            )
             .with(
                 "ticket_ids",
                 Datum::List(
-                    tickets.iter().rev().take(20).map(|t| t.ticket.as_str().into()).collect(),
+                    tickets
+                        .iter()
+                        .rev()
+                        .take(20)
+                        .map(|t| t.ticket.as_str().into())
+                        .collect(),
                 ),
             );
         Explanation {
             reason,
             evidence,
-            window: Window { start: view.day.plus(if rule == DAY { -1 } else { -6 }), end: view.day },
+            window: Window {
+                start: view.day.plus(if rule == DAY { -1 } else { -6 }),
+                end: view.day,
+            },
             series: view.history().weekly_tickets(12),
         }
     }
@@ -379,14 +427,14 @@ mod formula_tests {
     #[test]
     fn the_tail_of_a_poisson_count_is_the_textbook_one() {
         // P(K >= 3 | mean 1) = 1 - e^-1 (1 + 1 + 1/2).
-        let want = 1.0 - 2.5 * (-1.0_f64).exp();
+        let want = 1.0 - 2.5 * libm::exp(-1.0);
         assert!((chance_of_at_least(3, 1.0, 1.0) - want).abs() < 1e-12);
     }
 
     #[test]
     fn the_tail_of_a_negative_binomial_count_is_the_sum_of_its_terms() {
         // Size 2, mean 4: phi = 3, p = 1/3. P(k) = (k+1) (1/3)^2 (2/3)^k.
-        let term = |k: i32| f64::from(k + 1) / 9.0 * (2.0_f64 / 3.0).powi(k);
+        let term = |k: i32| f64::from(k + 1) / 9.0 * libm::pow(2.0 / 3.0, f64::from(k));
         let want = 1.0 - (0..7).map(term).sum::<f64>();
         assert!((chance_of_at_least(7, 4.0, 3.0) - want).abs() < 1e-12);
     }
@@ -398,3 +446,6 @@ mod formula_tests {
         assert_eq!(tails[0], 1.0);
     }
 }
+
+#[cfg(test)]
+mod tests;

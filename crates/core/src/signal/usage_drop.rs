@@ -11,7 +11,7 @@
 //! least 40 / 50 / 50 %, for three looks in a row.
 //! *Cliff*: the same over 7 d with z above 6 and a fall of 60 %: critical.
 //! *Stop*: at least two silent days and `daily rate x s / phi` of 20 or more:
-//! critical, at once.
+//! critical, at once, unless it has paused as long twice in the last two years.
 //! *Users*: distinct active users of 28 d fell by the same share against their
 //! mean 28, 56 and 84 d ago, at least five of them, for three looks.
 //! Critical from 1.5 times the threshold on, and near a renewal.
@@ -151,7 +151,9 @@ impl UsageDrop {
     /// once two days are silent.
     fn standstill(view: &View<'_>) -> f64 {
         let history = view.history();
-        let Some(rhythm) = &history.rhythm else { return 0.0 };
+        let Some(rhythm) = &history.rhythm else {
+            return 0.0;
+        };
         let s = rhythm.silence(history.clock);
         if s < 2.0 || rhythm.silent_days(history.clock) < 2 {
             return 0.0;
@@ -219,8 +221,12 @@ impl Signal for UsageDrop {
             return;
         }
         let frozen = view.frozen(SignalId::UsageDrop, None);
-        let frozen_daily = frozen.map(|frozen| frozen.expected).filter(|&daily| daily > 0.0);
-        let Some(month) = Self::compare(view, WINDOW, frozen_daily) else { return };
+        let frozen_daily = frozen
+            .map(|frozen| frozen.expected)
+            .filter(|&daily| daily > 0.0);
+        let Some(month) = Self::compare(view, WINDOW, frozen_daily) else {
+            return;
+        };
         let week = Self::compare(view, CLIFF_WINDOW, frozen_daily);
         let least = self.min_fall.of(view.segment());
         let surprise = Self::standstill(view);
@@ -233,7 +239,12 @@ impl Signal for UsageDrop {
                 && week.z > self.cliff_z
                 && week.fall >= self.cliff_fall
         });
-        let stop = surprise >= self.stop_surprise;
+        // Who paused as long before is no standstill: a quarterly user is not
+        // stopped in month two.
+        let pauses = view.history().rhythm.as_ref().is_none_or(|rhythm| {
+            rhythm.silence(view.history().clock) <= rhythm.second_longest_gap(view.day)
+        });
+        let stop = surprise >= self.stop_surprise && !pauses;
         let fall = enough && month.z > self.min_z && month.fall >= least;
         let fewer_users = users_fall >= least;
 
@@ -243,10 +254,24 @@ impl Signal for UsageDrop {
             (CLIFF, Some(Severity::Critical))
         } else if fall {
             let critical = month.fall >= 1.5 * least;
-            (FALL, Some(if critical { Severity::Critical } else { Severity::Warning }))
+            (
+                FALL,
+                Some(if critical {
+                    Severity::Critical
+                } else {
+                    Severity::Warning
+                }),
+            )
         } else if fewer_users {
             let critical = users_fall >= 1.5 * least;
-            (USERS, Some(if critical { Severity::Critical } else { Severity::Warning }))
+            (
+                USERS,
+                Some(if critical {
+                    Severity::Critical
+                } else {
+                    Severity::Warning
+                }),
+            )
         } else {
             (FALL, None)
         };
@@ -261,8 +286,17 @@ impl Signal for UsageDrop {
             _ => expected * (1.0 - least),
         };
         let score = month.z;
-        let mut reading =
-            Reading::of(None, Numbers { score, observed, expected, threshold, rule });
+        let mut reading = Reading::of(
+            None,
+            Numbers {
+                score,
+                observed,
+                expected,
+                threshold,
+                rule,
+            },
+        );
+        reading.level = month.x;
         reading.comparable = enough && month.fall >= least;
         reading.breach = severity;
         reading.at_once = stop;
@@ -278,15 +312,27 @@ impl Signal for UsageDrop {
     }
 
     fn explain(&self, view: &View<'_>, reading: &Reading) -> Explanation {
-        let Numbers { observed, expected, rule, .. } = reading.numbers;
+        let Numbers {
+            observed,
+            expected,
+            rule,
+            ..
+        } = reading.numbers;
         let history = view.history();
-        let fall = if expected > 0.0 { 1.0 - observed / expected } else { 0.0 };
+        let fall = if expected > 0.0 {
+            1.0 - observed / expected
+        } else {
+            0.0
+        };
         let (noun, days) = match rule {
             USERS => ("active users", WINDOW),
             CLIFF => ("core actions", CLIFF_WINDOW),
             _ => ("core actions", WINDOW),
         };
-        let silent = history.rhythm.as_ref().map_or(0, |rhythm| rhythm.silent_days(history.clock));
+        let silent = history
+            .rhythm
+            .as_ref()
+            .map_or(0, |rhythm| rhythm.silent_days(history.clock));
         let reason = if rule == STOP {
             format!(
                 "stopped: no core action for {silent} days after {} in the 28 days before",
@@ -300,7 +346,11 @@ impl Signal for UsageDrop {
                 percent(fall)
             )
         } else {
-            format!("{} {noun} in {days} d, {} are usual", plain(observed), plain(expected))
+            format!(
+                "{} {noun} in {days} d, {} are usual",
+                plain(observed),
+                plain(expected)
+            )
         };
         let rule_name = match rule {
             CLIFF => "cliff",
@@ -332,15 +382,24 @@ impl Signal for UsageDrop {
             )
             .with("users_28d", u64::from(history.users_28(view.day)))
             .with("users_28d_before", history.users_28_before())
-            .with("users_lost_most", lost_most(user_weeks(view), view.day, "user_id"))
-            .with("features_lost_most", lost_most(feature_weeks(view), view.day, "feature"))
+            .with(
+                "users_lost_most",
+                lost_most(user_weeks(view), view.day, "user_id"),
+            )
+            .with(
+                "features_lost_most",
+                lost_most(feature_weeks(view), view.day, "feature"),
+            )
             .with("business_volume_4_weeks", volume(week, 4))
             .with("business_volume_12_weeks_before", volume(week - 4, 12))
             .with("seats_purchased", view.profile().seats_purchased);
         Explanation {
             reason,
             evidence,
-            window: Window { start: view.day.plus(1 - days), end: view.day },
+            window: Window {
+                start: view.day.plus(1 - days),
+                end: view.day,
+            },
             series: history.weekly_core_actions(12),
         }
     }
@@ -349,11 +408,17 @@ impl Signal for UsageDrop {
 type NamedWeeks<'a> = (&'a str, &'a crate::account::history::WeekRing);
 
 fn user_weeks<'a>(view: &View<'a>) -> impl Iterator<Item = NamedWeeks<'a>> {
-    view.account.seats.iter().map(|(user, seat)| (user.as_str(), &seat.weeks))
+    view.account
+        .seats
+        .iter()
+        .map(|(user, seat)| (user.as_str(), &seat.weeks))
 }
 
 fn feature_weeks<'a>(view: &View<'a>) -> impl Iterator<Item = NamedWeeks<'a>> {
-    view.history().features.iter().map(|feature| (feature.feature.as_str(), &feature.weeks))
+    view.history()
+        .features
+        .iter()
+        .map(|feature| (feature.feature.as_str(), &feature.weeks))
 }
 
 /// The three whose weekly mean over the last four calendar weeks lies furthest
@@ -386,3 +451,6 @@ fn lost_most<'a>(
             .collect(),
     )
 }
+
+#[cfg(test)]
+mod tests;

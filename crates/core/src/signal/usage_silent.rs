@@ -19,8 +19,8 @@
 //! on firing only: the statistic itself does not know it, so that a curve over
 //! thresholds can be drawn.
 //!
-//! **Example.** Active on every workday for months, then nothing: fires on the
-//! fifth silent day with odds of 3.6 to 1.
+//! **Example.** Active on every workday for four months, then nothing: fires on
+//! the twelfth silent day, with odds of 5 to 1.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -96,7 +96,11 @@ impl Signal for UsageSilent {
             }
         }
         within("min_silence", self.min_silence, 1.0..=365.0)?;
-        within("min_observed_days", self.min_observed_days.into(), 7.0..=365.0)?;
+        within(
+            "min_observed_days",
+            self.min_observed_days.into(),
+            7.0..=365.0,
+        )?;
         within("expire_days", self.expire_days.into(), 7.0..=730.0)
     }
 
@@ -111,10 +115,10 @@ impl Signal for UsageSilent {
     }
 
     fn on_look(&self, view: &View<'_>, found: &mut dyn FnMut(Reading)) {
-        let Some(rhythm) = &view.history().rhythm else { return };
-        if view.fleet.usage_stale
-            || view.usage_observed_days() < self.min_observed_days as i32
-        {
+        let Some(rhythm) = &view.history().rhythm else {
+            return;
+        };
+        if view.fleet.usage_stale || view.usage_observed_days() < self.min_observed_days as i32 {
             return;
         }
         let now = view.history().clock;
@@ -125,13 +129,23 @@ impl Signal for UsageSilent {
         let comparable = s >= self.min_silence && rhythm.silent_days(now) >= 2;
         let mut reading = Reading::of(
             None,
-            Numbers { score, observed: s, expected: guard, threshold, rule: 0 },
+            Numbers {
+                score,
+                observed: s,
+                expected: guard,
+                threshold,
+                rule: 0,
+            },
         );
         reading.comparable = comparable;
         reading.clear = rhythm.silent_days(now) == 0;
         if comparable && score > threshold && s >= guard {
             let critical = score > self.critical;
-            reading.breach = Some(if critical { Severity::Critical } else { Severity::Warning });
+            reading.breach = Some(if critical {
+                Severity::Critical
+            } else {
+                Severity::Warning
+            });
         }
         found(reading);
     }
@@ -149,7 +163,10 @@ impl Signal for UsageSilent {
             let expected_next = last.plus(rhythm.expected_within_days());
             start = last.plus(1).min(view.day);
             reason = if silent_days == 0 {
-                format!("active again on {last}, usually active on {} days a week", plain(per_week))
+                format!(
+                    "active again on {last}, usually active on {} days a week",
+                    plain(per_week)
+                )
             } else {
                 format!(
                     "no core action for {silent_days} days (since {last}); usually active on {} days a week, \
@@ -172,9 +189,14 @@ impl Signal for UsageSilent {
         Explanation {
             reason,
             evidence,
-            window: Window { start, end: view.day },
+            window: Window {
+                start,
+                end: view.day,
+            },
             series: history.weekly_core_actions(12),
         }
     }
 }
 
+#[cfg(test)]
+mod tests;

@@ -28,14 +28,21 @@ pub(crate) fn ensure(dir: &Path) -> Result<(), StoreError> {
     let path = dir.join(FILE);
     match fs::read_to_string(&path) {
         Ok(text) => {
-            let found = text.strip_prefix(WORDS).and_then(|n| n.trim_end().parse::<u32>().ok());
+            let found = text
+                .strip_prefix(WORDS)
+                .and_then(|n| n.trim_end().parse::<u32>().ok());
             match found {
                 // Older formats are migrated here, one step each, once there are any.
                 Some(CURRENT) => Ok(()),
-                Some(found) if found > CURRENT => {
-                    Err(StoreError::NewerFormat { path: dir.to_owned(), found, known: CURRENT })
-                }
-                _ => Err(StoreError::NotAStateDir { path: dir.to_owned(), entry: FILE.to_owned() }),
+                Some(found) if found > CURRENT => Err(StoreError::NewerFormat {
+                    path: dir.to_owned(),
+                    found,
+                    known: CURRENT,
+                }),
+                _ => Err(StoreError::NotAStateDir {
+                    path: dir.to_owned(),
+                    entry: FILE.to_owned(),
+                }),
             }
         }
         Err(e) if e.kind() == io::ErrorKind::NotFound => {
@@ -80,7 +87,10 @@ mod tests {
     fn an_empty_directory_is_begun_and_recognised_again() {
         let dir = tempfile::tempdir().unwrap();
         ensure(dir.path()).unwrap();
-        assert_eq!(fs::read_to_string(dir.path().join(FILE)).unwrap(), "churnwatch state, format 1\n");
+        assert_eq!(
+            fs::read_to_string(dir.path().join(FILE)).unwrap(),
+            "churnwatch state, format 1\n"
+        );
         ensure(dir.path()).unwrap();
     }
 
@@ -89,7 +99,17 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         fs::write(dir.path().join(FILE), "churnwatch state, format 7\n").unwrap();
         let refusal = ensure(dir.path()).unwrap_err();
-        assert!(matches!(refusal, StoreError::NewerFormat { found: 7, known: 1, .. }), "{refusal}");
+        assert!(
+            matches!(
+                refusal,
+                StoreError::NewerFormat {
+                    found: 7,
+                    known: 1,
+                    ..
+                }
+            ),
+            "{refusal}"
+        );
     }
 
     #[test]
@@ -105,6 +125,9 @@ mod tests {
     fn a_format_file_that_is_not_ours_is_refused() {
         let dir = tempfile::tempdir().unwrap();
         fs::write(dir.path().join(FILE), "A4").unwrap();
-        assert!(matches!(ensure(dir.path()), Err(StoreError::NotAStateDir { .. })));
+        assert!(matches!(
+            ensure(dir.path()),
+            Err(StoreError::NotAStateDir { .. })
+        ));
     }
 }

@@ -58,7 +58,10 @@ impl Drop for DirLock {
 
 fn write_own_name(file: &mut File) -> io::Result<()> {
     let program = std::env::current_exe().ok();
-    let program = program.as_deref().and_then(Path::file_name).map_or("unknown program".into(), |name| name.to_string_lossy());
+    let program = program
+        .as_deref()
+        .and_then(Path::file_name)
+        .map_or("unknown program".into(), |name| name.to_string_lossy());
     let system = rustix::system::uname();
     let name = format!(
         "{program} (pid {}) on host {} since {:.0}\n",
@@ -75,7 +78,11 @@ fn holder(file: &mut File) -> io::Result<String> {
     let mut text = String::new();
     file.take(1024).read_to_string(&mut text)?;
     let name = text.trim();
-    Ok(if name.is_empty() { "a process that is starting or ending".to_owned() } else { name.to_owned() })
+    Ok(if name.is_empty() {
+        "a process that is starting or ending".to_owned()
+    } else {
+        name.to_owned()
+    })
 }
 
 #[cfg(test)]
@@ -89,7 +96,10 @@ mod tests {
         let refusal = DirLock::acquire(dir.path()).unwrap_err().to_string();
         let pid = format!("(pid {})", std::process::id());
         assert!(refusal.contains(&pid), "{refusal}");
-        assert!(refusal.contains("on host ") && refusal.contains(" since 20"), "{refusal}");
+        assert!(
+            refusal.contains("on host ") && refusal.contains(" since 20"),
+            "{refusal}"
+        );
         drop(held);
         assert!(DirLock::acquire(dir.path()).is_ok());
     }

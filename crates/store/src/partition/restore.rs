@@ -120,7 +120,9 @@ impl PartitionStore {
     /// # Errors
     /// Those of the file system and of RocksDB.
     pub fn wipe(self) -> Result<Self, StoreError> {
-        let Self { db, registration, .. } = self;
+        let Self {
+            db, registration, ..
+        } = self;
         let (shared, partition) = (registration.shared.clone(), registration.partition);
         drop(db);
         drop(registration);
@@ -161,7 +163,6 @@ impl Scan {
         self.bytes += (key.len() + value.len()) as u64;
     }
 }
-
 
 #[cfg(test)]
 mod tests {
@@ -232,27 +233,50 @@ mod tests {
         for (name, due) in [("b", 20), ("a", 10)] {
             change(accounts.load_for_change(&store, &name.into()).unwrap(), due);
         }
-        accounts.load_for_change(&store, &"b".into()).unwrap().hot.next_due = None;
+        accounts
+            .load_for_change(&store, &"b".into())
+            .unwrap()
+            .hot
+            .next_due = None;
         let rows = commit(&mut store, &mut accounts).unwrap();
 
         assert_eq!(
             dues(&store).unwrap(),
-            [("a".into(), Some(EventTime::from_millis(10))), ("b".into(), None)]
+            [
+                ("a".into(), Some(EventTime::from_millis(10))),
+                ("b".into(), None)
+            ]
         );
         let scan = store.scan(&mut |_, _| {}).unwrap();
         assert_eq!((scan.accounts, scan.rows), (2, rows.len() as u64));
-        let bytes: usize =
-            rows.iter().map(|row| row.key.len() + row.value.as_ref().map_or(0, Vec::len)).sum();
+        let bytes: usize = rows
+            .iter()
+            .map(|row| row.key.len() + row.value.as_ref().map_or(0, Vec::len))
+            .sum();
         assert_eq!(scan.bytes, bytes as u64);
     }
 
     #[test]
     fn a_restore_that_differs_is_refused_and_does_not_move_the_position() {
         let (_state, mut store) = store();
-        let row = RowChange { key: key::history(&"a".into()), value: Some(vec![1]) };
+        let row = RowChange {
+            key: key::history(&"a".into()),
+            value: Some(vec![1]),
+        };
         store.restore_rows(&[row]).unwrap();
-        let error = store.finish_restore(&task(7, 12345), &mut |_, _| {}).unwrap_err();
-        assert!(matches!(error, StoreError::Digest { committed: 12345, .. }), "{error}");
+        let error = store
+            .finish_restore(&task(7, 12345), &mut |_, _| {})
+            .unwrap_err();
+        assert!(
+            matches!(
+                error,
+                StoreError::Digest {
+                    committed: 12345,
+                    ..
+                }
+            ),
+            "{error}"
+        );
         assert!(error.wants_rebuild());
         assert_eq!(store.task(), None);
     }
@@ -261,24 +285,42 @@ mod tests {
     fn rows_changed_behind_the_digests_back_are_found() {
         let (_state, mut store) = store();
         let key = key::history(&"a".into());
-        commit_rows(&mut store, &[RowChange { key: key.clone(), value: Some(vec![1]) }]).unwrap();
+        commit_rows(
+            &mut store,
+            &[RowChange {
+                key: key.clone(),
+                value: Some(vec![1]),
+            }],
+        )
+        .unwrap();
         store.db.put(&key, [2]).unwrap();
-        assert!(matches!(store.verify(&mut |_, _| {}), Err(StoreError::Digest { .. })));
+        assert!(matches!(
+            store.verify(&mut |_, _| {}),
+            Err(StoreError::Digest { .. })
+        ));
     }
 
     #[test]
     fn a_changelog_with_foreign_keys_is_refused() {
         let (_state, mut store) = store();
         for key in [key::task().to_vec(), b"\x09\x00\x01a".to_vec(), Vec::new()] {
-            let error = store.restore_rows(&[RowChange { key, value: None }]).unwrap_err();
-            assert!(error.to_string().contains("the changelog is corrupt"), "{error}");
+            let error = store
+                .restore_rows(&[RowChange { key, value: None }])
+                .unwrap_err();
+            assert!(
+                error.to_string().contains("the changelog is corrupt"),
+                "{error}"
+            );
         }
     }
 
     #[test]
     fn a_wiped_store_is_empty_and_usable() {
         let (_state, mut store) = store();
-        let row = RowChange { key: key::history(&"a".into()), value: Some(vec![1]) };
+        let row = RowChange {
+            key: key::history(&"a".into()),
+            value: Some(vec![1]),
+        };
         commit_rows(&mut store, std::slice::from_ref(&row)).unwrap();
         let mut store = store.wipe().unwrap();
         assert_eq!(store.task(), None);

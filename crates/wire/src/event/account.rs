@@ -9,7 +9,8 @@ use serde::Deserialize;
 
 use super::{
     account_record,
-    field::{Change, Check, Currency, Date, Name, Object, Time, Whole, Word, ZoneName},
+    field::{Change, Check, Currency, Date, LIST_MAX, Name, Object, Time, Word, ZoneName},
+    number::Whole,
 };
 use crate::rejection::Rejection;
 
@@ -69,9 +70,11 @@ account_record! {
         /// The features whose use counts as core action, at most 1000; as configured
         /// where unknown.
         #[serde(default)]
+        #[schemars(extend("maxItems" = LIST_MAX))]
         core_features: Change<Vec<Name<'a, Feature>>>,
         /// The features it bought beyond the core, at most 1000.
         #[serde(default)]
+        #[schemars(extend("maxItems" = LIST_MAX))]
         advanced_features: Change<Vec<Name<'a, Feature>>>,
         /// Whether its onboarding is declared paused.
         #[serde(default)]

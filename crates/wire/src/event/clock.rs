@@ -9,7 +9,8 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     Record, Shape,
-    field::{Check, Name, NotKept, Time, Whole},
+    field::{Check, Name, NotKept, Time},
+    number::Whole,
 };
 use crate::{
     rejection::{RejectReason, Rejection},
@@ -25,7 +26,7 @@ const SHARDS_MAX: i64 = 4_096;
 #[serde(bound(deserialize = "'de: 'a"))]
 pub(crate) struct ClockRecord<'a> {
     /// What sort of record this is.
-    #[schemars(extend("const" = "clock"))]
+    #[schemars(with = "String", extend("const" = "clock"))]
     kind: Name<'a, NotKept>,
     /// The source that has been read; `log` speaks for every source. 1 to 512
     /// bytes.
@@ -41,7 +42,11 @@ pub(crate) struct ClockRecord<'a> {
 
 impl<'a> Shape<'a> for ClockRecord<'a> {
     fn check(&self) -> Result<Record, Rejection> {
-        debug_assert_eq!(self.kind.as_str(), "clock", "read as the kind that it names");
+        debug_assert_eq!(
+            self.kind.as_str(),
+            "clock",
+            "read as the kind that it names"
+        );
         let (shard, shards) = (self.shard.check("shard")?, self.shards.check("shards")?);
         if shard >= shards {
             return Err(Rejection::new(

@@ -40,7 +40,7 @@ impl<F: Check> Check for Option<F> {
 }
 
 /// The longest list of names that is accepted.
-const LIST_MAX: usize = 1_000;
+pub(super) const LIST_MAX: usize = 1_000;
 
 impl<F: Check> Check for Vec<F> {
     type Checked = Vec<F::Checked>;
@@ -156,7 +156,8 @@ pub(crate) struct Name<'a, T>(Cow<'a, str>, PhantomData<T>);
 
 impl<'de: 'a, 'a, T> Deserialize<'de> for Name<'a, T> {
     fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
-        from.deserialize_str(TextVisitor).map(|name| Self(name, PhantomData))
+        from.deserialize_str(TextVisitor)
+            .map(|name| Self(name, PhantomData))
     }
 }
 
@@ -192,7 +193,9 @@ impl<T: for<'t> From<&'t str>> Check for Name<'_, T> {
         if name.is_empty() {
             return Err(Rejection::new(
                 RejectReason::BadName,
-                format!("{field} is empty: give a name, or leave the field out where it is optional"),
+                format!(
+                    "{field} is empty: give a name, or leave the field out where it is optional"
+                ),
             ));
         }
         if name.len() > NAME_MAX_BYTES {
@@ -214,7 +217,10 @@ fn too_long(reason: RejectReason, field: &str, name: &str) -> Rejection {
     let length = name.len();
     Rejection::new(
         reason,
-        format!("{field} is {length} bytes long ({}): shorten it to {NAME_MAX_BYTES} bytes", shown(name)),
+        format!(
+            "{field} is {length} bytes long ({}): shorten it to {NAME_MAX_BYTES} bytes",
+            shown(name)
+        ),
     )
 }
 
@@ -227,7 +233,10 @@ fn no_control_characters(field: &str, name: &str) -> Result<(), Rejection> {
     if found {
         return Err(Rejection::new(
             RejectReason::BadName,
-            format!("{field} holds control characters ({}): remove them", shown(name)),
+            format!(
+                "{field} holds control characters ({}): remove them",
+                shown(name)
+            ),
         ));
     }
     Ok(())
@@ -256,7 +265,10 @@ impl Check for Date<'_> {
         parse_day(&self.0).map_err(|_| {
             Rejection::new(
                 RejectReason::BadTime,
-                format!("{field} is no date ({}): write it as 2026-03-01", shown(&self.0)),
+                format!(
+                    "{field} is no date ({}): write it as 2026-03-01",
+                    shown(&self.0)
+                ),
             )
         })
     }
@@ -301,7 +313,8 @@ pub(crate) struct Word<'a, T>(Cow<'a, str>, PhantomData<T>);
 
 impl<'de: 'a, 'a, T> Deserialize<'de> for Word<'a, T> {
     fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
-        from.deserialize_str(TextVisitor).map(|word| Self(word, PhantomData))
+        from.deserialize_str(TextVisitor)
+            .map(|word| Self(word, PhantomData))
     }
 }
 
@@ -330,93 +343,6 @@ impl<T: Vocabulary> Check for Word<'_, T> {
             )
         })
     }
-}
-
-/// A whole number from `MIN` to `MAX`, kept as `T`, which holds all of them.
-#[derive(Debug)]
-pub(crate) struct Whole<T, const MIN: i64, const MAX: i64>(serde_json::Number, PhantomData<T>);
-
-impl<'de, T, const MIN: i64, const MAX: i64> Deserialize<'de> for Whole<T, MIN, MAX> {
-    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
-        serde_json::Number::deserialize(from).map(|number| Self(number, PhantomData))
-    }
-}
-
-impl<T, const MIN: i64, const MAX: i64> JsonSchema for Whole<T, MIN, MAX> {
-    fn inline_schema() -> bool {
-        true
-    }
-
-    fn schema_name() -> Cow<'static, str> {
-        "Whole".into()
-    }
-
-    fn json_schema(_: &mut SchemaGenerator) -> Schema {
-        json_schema!({ "type": "integer", "minimum": MIN, "maximum": MAX })
-    }
-}
-
-impl<T: TryFrom<i64>, const MIN: i64, const MAX: i64> Check for Whole<T, MIN, MAX> {
-    type Checked = T;
-
-    /// `3.0` is a whole number, as JSON Schema has it; `3.5` is none.
-    fn check(&self, field: &str) -> Result<T, Rejection> {
-        // Every number here comes from JSON text, so it is finite.
-        let float = self.0.as_f64().unwrap_or(f64::NAN);
-        let whole = match self.0.as_i64() {
-            Some(whole) => whole,
-            None if float.fract() == 0.0 => float as i64, // saturates, and is out of range then
-            None => {
-                return Err(Rejection::new(
-                    RejectReason::WrongType,
-                    format!("{field} is {}: write a whole number", self.0),
-                ));
-            }
-        };
-        match T::try_from(whole) {
-            Ok(number) if (MIN..=MAX).contains(&whole) => Ok(number),
-            _ => Err(out_of_range(field, &self.0.to_string(), MIN, MAX)),
-        }
-    }
-}
-
-/// A number from `MIN` to `MAX`.
-#[derive(Debug, Deserialize)]
-#[serde(transparent)]
-pub(crate) struct Real<const MIN: i64, const MAX: i64>(f64);
-
-impl<const MIN: i64, const MAX: i64> JsonSchema for Real<MIN, MAX> {
-    fn inline_schema() -> bool {
-        true
-    }
-
-    fn schema_name() -> Cow<'static, str> {
-        "Real".into()
-    }
-
-    fn json_schema(_: &mut SchemaGenerator) -> Schema {
-        json_schema!({ "type": "number", "minimum": MIN, "maximum": MAX })
-    }
-}
-
-impl<const MIN: i64, const MAX: i64> Check for Real<MIN, MAX> {
-    type Checked = f64;
-
-    /// The number, with one zero only.
-    fn check(&self, field: &str) -> Result<f64, Rejection> {
-        if (MIN as f64..=MAX as f64).contains(&self.0) {
-            return Ok(self.0 + 0.0);
-        }
-        Err(out_of_range(field, &self.0.to_string(), MIN, MAX))
-    }
-}
-
-fn out_of_range(field: &str, value: &str, min: i64, max: i64) -> Rejection {
-    let value: String = value.chars().take(64).collect();
-    Rejection::new(
-        RejectReason::OutOfRange,
-        format!("{field} is {value}: give a number from {min} to {max}"),
-    )
 }
 
 /// An object, and nothing else: structs alone would also be read from an array.

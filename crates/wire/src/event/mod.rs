@@ -13,6 +13,7 @@ mod contact;
 mod field;
 #[cfg(test)]
 mod mutation;
+mod number;
 #[cfg(test)]
 mod rejections;
 mod seat;
@@ -51,7 +52,7 @@ pub enum Record {
     Clock(Clock),
 }
 
-/// Reads a record's value; a record without one is rejected.
+/// Reads a record's value as it comes from Kafka; a record without one is rejected.
 ///
 /// # Errors
 /// Says why the value cannot be used: see [`decode`].
@@ -102,7 +103,9 @@ pub fn decode(value: &[u8]) -> Result<Record, Rejection> {
 /// # Errors
 /// The key is absent or names something else.
 pub fn check_key(key: Option<&[u8]>, record: &Record) -> Result<(), Rejection> {
-    let Record::Event(event) = record else { return Ok(()) };
+    let Record::Event(event) = record else {
+        return Ok(());
+    };
     let account = event.account.as_str();
     match key {
         Some(key) if key == account.as_bytes() => Ok(()),
@@ -116,7 +119,10 @@ pub fn check_key(key: Option<&[u8]>, record: &Record) -> Result<(), Rejection> {
         )),
         None => Err(Rejection::new(
             RejectReason::KeyMissing,
-            format!("the record has no key: key it by its account_id {}", shown(account)),
+            format!(
+                "the record has no key: key it by its account_id {}",
+                shown(account)
+            ),
         )),
     }
 }
@@ -125,7 +131,10 @@ pub fn check_key(key: Option<&[u8]>, record: &Record) -> Result<(), Rejection> {
 /// saves a pass over the record. Only a hint: the record's own struct reads
 /// the field again, and everything else is checked there.
 fn leading_kind(text: &str) -> Option<&str> {
-    let rest = text.trim_ascii_start().strip_prefix('{')?.trim_ascii_start();
+    let rest = text
+        .trim_ascii_start()
+        .strip_prefix('{')?
+        .trim_ascii_start();
     let rest = rest.strip_prefix("\"kind\"")?.trim_ascii_start();
     let rest = rest.strip_prefix(':')?.trim_ascii_start();
     let (kind, _) = rest.strip_prefix('"')?.split_once('"')?;
@@ -184,7 +193,7 @@ macro_rules! account_record {
         #[serde(bound(deserialize = "'de: 'a"))]
         pub(crate) struct $name<'a> {
             /// What sort of record this is.
-            #[schemars(extend("const" = $kind))]
+            #[schemars(with = "String", extend("const" = $kind))]
             kind: $crate::event::field::Name<'a, $crate::event::field::NotKept>,
             /// The account it is about, as all sources name it; also the key of
             /// the record. 1 to 512 bytes without control characters.

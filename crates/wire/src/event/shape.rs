@@ -44,15 +44,24 @@ impl<'a> Fields<'a> {
         let mut rest = serde_json::from_str::<Pairs<'a>>(text).map_err(|e| match e.classify() {
             Category::Data => Rejection::new(
                 RejectReason::NotAnObject,
-                format!("the value is no JSON object ({}): write one object a record", shown(text)),
+                format!(
+                    "the value is no JSON object ({}): write one object a record",
+                    shown(text)
+                ),
             ),
             _ => Rejection::new(
                 RejectReason::NotJson,
-                format!("the value is not JSON ({}): {e}; write one object a record", shown(text)),
+                format!(
+                    "the value is not JSON ({}): {e}; write one object a record",
+                    shown(text)
+                ),
             ),
         })?;
         rest.0.reverse();
-        Ok(Self { rest: rest.0, value: None })
+        Ok(Self {
+            rest: rest.0,
+            value: None,
+        })
     }
 }
 
@@ -128,7 +137,7 @@ impl Fault {
             ),
             Category::Data => Rejection::new(
                 RejectReason::WrongType,
-                format!("{name} is {value}: {}", without_place(error)),
+                format!("{name} is {value}: {}", complaint(error)),
             ),
             // The bytes of the field are known to be JSON, so a number can only
             // be too large to be held.
@@ -138,7 +147,7 @@ impl Fault {
             ),
             _ => Rejection::new(
                 RejectReason::NotJson,
-                format!("{name} is {value}: {}", without_place(error)),
+                format!("{name} is {value}, which is not valid: {error}"),
             ),
         })
     }
@@ -162,16 +171,23 @@ impl Fault {
 fn shown_json(raw: &str) -> String {
     let mut rest = raw.chars();
     let start: String = rest.by_ref().take(64).collect();
-    if rest.next().is_some() { start + "…" } else { start }
+    if rest.next().is_some() {
+        start + "…"
+    } else {
+        start
+    }
 }
 
-/// serde_json's message without its line and column, which would count from
-/// the start of the field.
-fn without_place(error: &serde_json::Error) -> String {
+/// What serde_json says of a field, without the value (which may be long) and
+/// without line and column (which would count from the start of the field).
+fn complaint(error: &serde_json::Error) -> String {
     let message = error.to_string();
-    match message.rfind(" at line ") {
-        Some(end) => message[..end].to_owned(),
-        None => message,
+    let end = message.rfind(" at line ").unwrap_or(message.len());
+    match message[..end].rsplit_once("expected ") {
+        Some((_, "a sequence")) => "write an array".to_owned(),
+        Some((_, "a JSON number")) => "write a number".to_owned(),
+        Some((_, wanted)) => format!("write {wanted}"),
+        None => message[..end].to_owned(),
     }
 }
 

@@ -7,7 +7,8 @@ use churnwatch_core::{
 
 use super::{
     account_record,
-    field::{Check, Name, NotKept, Real, Word},
+    field::{Check, Name, NotKept, Word},
+    number::Real,
 };
 use crate::{rejection::Rejection, vocabulary::Party};
 
@@ -44,7 +45,10 @@ impl TicketRecord<'_> {
         Ok(Fact::Ticket(Ticket {
             ticket: self.ticket_id.check("ticket_id")?,
             action: self.action.check("action")?,
-            severity: self.severity.check("severity")?.unwrap_or(TicketSeverity::P3),
+            severity: self
+                .severity
+                .check("severity")?
+                .unwrap_or(TicketSeverity::P3),
             area: self.area.check("area")?,
             sentiment: self.sentiment.check("sentiment")?,
             requester: self.requester_id.check("requester_id")?,

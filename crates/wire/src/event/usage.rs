@@ -7,7 +7,8 @@ use churnwatch_core::{
 
 use super::{
     account_record,
-    field::{Check, Name, NotKept, Real, Word},
+    field::{Check, Name, NotKept, Word},
+    number::Real,
 };
 use crate::rejection::Rejection;
 

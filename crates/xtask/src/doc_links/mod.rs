@@ -37,6 +37,11 @@ pub(crate) fn run(arguments: Vec<OsString>) -> Result<()> {
 pub(crate) fn check() -> Result<()> {
     let root = workspace::root()?;
     let files = markdown_files(&root)?;
+    if files.is_empty() {
+        return Err(Failure::new(
+            "no Markdown file was found, so nothing was checked",
+        ));
+    }
     let documents = read(&root, &files)?;
     let broken = broken_links(&root, &documents);
     if broken.is_empty() {

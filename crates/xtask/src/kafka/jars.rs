@@ -43,13 +43,14 @@ pub(super) fn fetch(home: &Path) -> Result<PathBuf> {
         .while_doing(|| format!("write {}", project.display()))?;
     let mut maven = Command::new("mvn");
     maven
-        .args(["--quiet", "--batch-mode", "--file"])
+        .args(["--quiet", "--batch-mode", "-Dstyle.color=never", "--file"])
         .arg(&project)
         .arg(COPY);
     maven
         .arg("-DincludeScope=runtime")
         .arg(format!("-DoutputDirectory={}", unfinished.display()));
-    process::run_aside(&mut maven)?;
+    // Heard only when it fails: its quiet mode still sends escape sequences.
+    process::capture(&mut maven)?;
     std::fs::rename(&unfinished, &folder).while_doing(|| format!("create {}", folder.display()))?;
     Ok(folder)
 }

@@ -169,17 +169,21 @@ pub(crate) fn up(options: UpOptions) -> Result<Broker> {
     })
 }
 
-/// Stops the broker of this machine, if one is up. A broker named by
-/// `KAFKA_BOOTSTRAP` is somebody else's and is left alone.
+/// Stops the broker of this machine, if one is up. Another one, named by
+/// `KAFKA_BOOTSTRAP`, is somebody else's and is left alone.
 pub(crate) fn down() -> Result<()> {
-    if let Provider::External(bootstrap) = Provider::chosen() {
-        eprintln!(
-            "kafka: KAFKA_BOOTSTRAP={bootstrap} names somebody else's broker, which is left alone"
-        );
-        return Ok(());
-    }
     let home = Home::locked()?;
-    match state::read(&home.folder)? {
+    let state = state::read(&home.folder)?;
+    if let Provider::External(bootstrap) = Provider::chosen() {
+        // Whoever has exported what `up` printed means the own one.
+        if state.as_ref().is_none_or(|own| own.bootstrap != bootstrap) {
+            eprintln!(
+                "kafka: KAFKA_BOOTSTRAP={bootstrap} is not a broker started by this command; it is left alone"
+            );
+            return Ok(());
+        }
+    }
+    match state {
         Some(state) => stop(&home, &state),
         None => {
             eprintln!("kafka: no broker is up");
@@ -261,9 +265,10 @@ fn is_alive(running: &Running) -> bool {
 }
 
 fn stop(home: &Home, state: &State) -> Result<()> {
+    let was_alive = is_alive(&state.running);
     match &state.running {
         Running::Process { pid, mark, .. } => {
-            if process::is_running(*pid, mark) && !process::stop(*pid, mark, STOP_LIMIT) {
+            if was_alive && !process::stop(*pid, mark, STOP_LIMIT) {
                 eprintln!(
                     "kafka: the broker did not stop within {} s and was killed",
                     STOP_LIMIT.as_secs()
@@ -273,7 +278,9 @@ fn stop(home: &Home, state: &State) -> Result<()> {
         Running::Container { name } => docker::stop(name)?,
     }
     state::remove(&home.folder)?;
-    eprintln!("kafka: stopped the broker at {}", state.bootstrap);
+    if was_alive {
+        eprintln!("kafka: stopped the broker at {}", state.bootstrap);
+    }
     Ok(())
 }
 
@@ -302,5 +309,16 @@ impl Home {
             folder,
             _lock: lock,
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::KAFKA_VERSION;
+
+    #[test]
+    fn the_compose_file_runs_the_version_that_is_tested_against() {
+        let compose = include_str!("../../../../docker-compose.yml");
+        assert!(compose.contains(&format!("image: apache/kafka:{KAFKA_VERSION}\n")));
     }
 }

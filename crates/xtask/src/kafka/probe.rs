@@ -1,7 +1,7 @@
 //! Whether a broker answers: one `ApiVersions` request, written by hand, since
 //! a port that accepts connections is not yet a broker that serves.
 
-use std::io::{Read, Write};
+use std::io::{ErrorKind, Read, Write};
 use std::net::{TcpStream, ToSocketAddrs};
 use std::time::Duration;
 
@@ -32,7 +32,13 @@ pub(super) fn connect(server: &str) -> Result<TcpStream, String> {
 pub(super) fn answers(server: &str) -> Result<(), String> {
     let mut stream = connect(server)?;
     exchange(&mut stream)
-        .map_err(|error| error.to_string())
+        .map_err(|error| match error.kind() {
+            // What a read that ran out of time is called differs between systems.
+            ErrorKind::WouldBlock | ErrorKind::TimedOut => {
+                format!("no answer within {} s", LIMIT.as_secs())
+            }
+            _ => error.to_string(),
+        })
         .and_then(|body| judge(&body))
 }
 

@@ -54,7 +54,7 @@ def faults(compose, folder):
             condition = how.get("condition", "service_started")
             if condition == "service_healthy" and "healthcheck" not in services[other]:
                 yield f"{name}: waits for {other} to be healthy, which has no health check"
-            if condition == "service_completed_successfully" and services[other].get("restart", "no") in ("always", "unless-stopped"):
+            if condition == "service_completed_successfully" and is_restarted(services[other]):
                 yield f"{name}: waits for {other} to end, which is always restarted"
 
     for kind in ("configs", "secrets"):
@@ -64,6 +64,10 @@ def faults(compose, folder):
     for volume in declared["volumes"]:
         if volume not in used_volumes:
             yield f"volume {volume} is declared and not used"
+
+
+def is_restarted(service):
+    return service.get("restart", "no") in ("always", "unless-stopped")
 
 
 def main():

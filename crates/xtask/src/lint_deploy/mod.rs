@@ -40,6 +40,8 @@ const TOOLS: [&str; 3] = [
 
 const COMPOSE_FILE: &str = "docker-compose.yml";
 const DOCKERFILE: &str = "deploy/docker/Dockerfile";
+/// The program's own configuration in the image.
+pub(crate) const CONFIGURATION: &str = "deploy/docker/churnwatch.yaml";
 const COMPOSE_REFERENCES: &str = include_str!("compose_references.py");
 
 pub(crate) fn run(arguments: Vec<OsString>) -> Result<()> {

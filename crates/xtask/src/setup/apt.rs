@@ -19,7 +19,7 @@ pub(super) fn install(missing: &[&Need]) -> Result<()> {
             failure.message()
         );
     }
-    let packages = packages_for(missing, |package| succeeds("apt-cache", ["show", package]));
+    let packages = packages_for(missing, can_be_installed);
     eprintln!("setup: apt-get install {}", packages.join(" "));
     run_aside(
         apt_get()?
@@ -34,12 +34,21 @@ pub(super) fn install(missing: &[&Need]) -> Result<()> {
     })
 }
 
-/// The first package of each need that apt knows, each once.
-fn packages_for(missing: &[&Need], is_known: impl Fn(&str) -> bool) -> Vec<&'static str> {
+/// Asked by a dry run, since apt also "shows" names that some package only
+/// mentions and nothing provides.
+fn can_be_installed(package: &str) -> bool {
+    succeeds("apt-get", ["-qq", "--simulate", "install", package])
+}
+
+/// The first package of each need that can be installed, each once.
+fn packages_for(missing: &[&Need], can_be_installed: impl Fn(&str) -> bool) -> Vec<&'static str> {
     let mut packages = Vec::new();
     for need in missing {
-        let known = need.packages.iter().find(|package| is_known(package));
-        let package = known.unwrap_or(&need.packages[0]);
+        let found = need
+            .packages
+            .iter()
+            .find(|package| can_be_installed(package));
+        let package = found.unwrap_or(&need.packages[0]);
         if !packages.contains(package) {
             packages.push(*package);
         }
@@ -89,7 +98,7 @@ mod tests {
     }
 
     #[test]
-    fn the_first_package_known_to_apt_is_taken_and_none_twice() {
+    fn the_first_package_that_can_be_installed_is_taken_and_none_twice() {
         let needs = [
             need(&["java-21", "java-17"]),
             need(&["make"]),
@@ -103,7 +112,7 @@ mod tests {
     }
 
     #[test]
-    fn a_package_that_apt_does_not_know_is_named_so_that_its_complaint_is_clear() {
+    fn where_none_can_be_installed_the_first_is_named_so_that_apt_says_why() {
         let needs = [need(&["java-21", "java-17"])];
         assert_eq!(packages_for(&[&needs[0]], |_| false), ["java-21"]);
     }

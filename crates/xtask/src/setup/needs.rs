@@ -22,16 +22,10 @@ pub(crate) struct Need {
 /// Needed to compile the program.
 pub(crate) const FOR_BUILD: &[Need] = &[
     Need {
-        name: "C and C++ compilers",
+        name: "C and C++ compilers, and make",
         reason: "RocksDB, librdkafka, jemalloc and zstd are compiled from source",
         packages: &["build-essential"],
-        is_met: || is_on_path("cc") && is_on_path("c++"),
-    },
-    Need {
-        name: "make",
-        reason: "builds librdkafka and jemalloc",
-        packages: &["make"],
-        is_met: || is_on_path("make"),
+        is_met: || ["cc", "c++", "make"].into_iter().all(is_on_path),
     },
     Need {
         name: "python3",
@@ -164,6 +158,18 @@ fn names_in(folder: &Path) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_container_image_is_built_with_the_same_packages() {
+        let dockerfile = include_str!("../../../../deploy/docker/Dockerfile");
+        for need in FOR_BUILD {
+            assert!(
+                dockerfile.contains(need.packages[0]),
+                "the Dockerfile lacks {}",
+                need.packages[0]
+            );
+        }
+    }
 
     #[test]
     fn only_the_c_interface_of_clang_counts_as_libclang() {

@@ -36,7 +36,8 @@ Steps, in this order; the first failure ends the run:
   documentation       cargo doc --no-deps --workspace, warnings denied
   generated files     cargo xtask generate --check
   documentation links cargo xtask doc-links
-  deployment files    cargo xtask lint-deploy
+  deployment files    cargo xtask lint-deploy, and churnwatch validate of their
+                      configuration
   broker down         only if this run started it
 ";
 
@@ -122,5 +123,15 @@ fn steps_beside_the_broker(
     })?;
     steps.run("generated files", generate::check)?;
     steps.run("documentation links", doc_links::check)?;
-    steps.run("deployment files", lint_deploy::check)
+    steps.run("deployment files", || {
+        lint_deploy::check()?;
+        // The linters know nothing of our own settings; the binary does.
+        let arguments = [
+            "validate",
+            "--offline",
+            "--config",
+            lint_deploy::CONFIGURATION,
+        ];
+        process::run(&mut process::churnwatch(arguments)?)
+    })
 }

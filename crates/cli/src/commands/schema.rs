@@ -1,0 +1,44 @@
+//! `churnwatch schema`: the contracts of our records, for programs.
+
+use clap::Args;
+
+use crate::exit::{Exit, Failure};
+
+/// Arguments of `schema`.
+#[derive(Debug, Args)]
+pub(crate) struct SchemaArgs {
+    /// Which one, by the file name without `.schema.json`, or `asyncapi`.
+    /// Without it, the names are listed.
+    name: Option<String>,
+}
+
+const SUFFIX: &str = ".schema.json";
+
+pub(crate) fn run(args: &SchemaArgs) -> Result<(), Exit> {
+    let schemas = churnwatch_wire::schemas();
+    let names = || schemas.iter().map(|(file, _)| file.trim_end_matches(SUFFIX));
+    let Some(name) = &args.name else {
+        for name in names() {
+            println!("{name}");
+        }
+        println!("asyncapi");
+        return Ok(());
+    };
+    if name == "asyncapi" {
+        println!("{:#}", churnwatch_wire::asyncapi());
+        return Ok(());
+    }
+    match schemas.iter().find(|(file, _)| file.trim_end_matches(SUFFIX) == name) {
+        Some((_, schema)) => {
+            println!("{schema:#}");
+            Ok(())
+        }
+        None => Err(Exit {
+            failure: Failure::Usage,
+            error: anyhow::anyhow!(
+                "there is no schema {name:?}; there are: {}, asyncapi",
+                names().collect::<Vec<_>>().join(", ")
+            ),
+        }),
+    }
+}

@@ -1,0 +1,163 @@
+//! Looking topics up on the brokers, and making them.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use rdkafka::ClientContext;
+use rdkafka::admin::{
+    AdminClient, AdminOptions, NewTopic, OwnedResourceSpecifier, ResourceSpecifier, TopicReplication,
+};
+use rdkafka::config::RDKafkaLogLevel;
+use rdkafka::error::KafkaError;
+
+use super::spec::TopicSpec;
+use crate::client::{ClientError, admin_config, log_line};
+use crate::settings::KafkaSettings;
+
+/// How long one question to the brokers may take.
+const ANSWER_TIME: Duration = Duration::from_secs(15);
+
+/// Why topics could not be looked up or made.
+#[derive(Debug, thiserror::Error)]
+pub enum TopicsError {
+    /// A setting or a secret file cannot be used.
+    #[error(transparent)]
+    Client(#[from] ClientError),
+    /// Nobody answers at the addresses given.
+    #[error("no broker answers at {servers}: {reason}")]
+    Unreachable {
+        /// `kafka.bootstrap_servers`.
+        servers: String,
+        /// librdkafka's words.
+        reason: String,
+    },
+    /// A broker answers, and says no.
+    #[error("topic {topic}: {doing}: {reason}")]
+    Refused {
+        /// The topic's full name.
+        topic: String,
+        /// What was asked.
+        doing: &'static str,
+        /// librdkafka's words.
+        reason: String,
+    },
+}
+
+/// A topic as it is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Found {
+    pub(super) partitions: i32,
+    /// Copies of the partition that has the fewest.
+    pub(super) replication: i32,
+    /// Every setting in force, by Kafka's names.
+    pub(super) config: BTreeMap<String, String>,
+}
+
+#[cfg(test)]
+impl Found {
+    /// As specified.
+    pub(super) fn like(spec: &TopicSpec) -> Self {
+        Self {
+            partitions: spec.partitions,
+            replication: spec.replication,
+            config: spec.config.iter().map(|(name, value)| ((*name).to_owned(), value.clone())).collect(),
+        }
+    }
+}
+
+/// A connection for looking after topics.
+pub(super) struct Cluster {
+    admin: AdminClient<AdminContext>,
+    servers: String,
+}
+
+struct AdminContext;
+
+impl ClientContext for AdminContext {
+    fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
+        log_line("kafka-admin", level, facility, message);
+    }
+
+    fn error(&self, error: KafkaError, reason: &str) {
+        tracing::debug!(target: "librdkafka", client = "kafka-admin", %error, reason);
+    }
+}
+
+impl Cluster {
+    pub(super) fn connect(settings: &KafkaSettings) -> Result<Self, TopicsError> {
+        let admin = admin_config(settings)?.create_with_context(AdminContext).map_err(ClientError::from)?;
+        Ok(Self { admin, servers: settings.bootstrap_servers.clone() })
+    }
+
+    /// Those of the named topics that exist.
+    pub(super) fn describe<'a>(
+        &self,
+        names: impl Iterator<Item = &'a str> + Clone,
+    ) -> Result<BTreeMap<String, Found>, TopicsError> {
+        // All topics, because asking for one by its name can bring it into being.
+        let metadata =
+            self.admin.inner().fetch_metadata(None, ANSWER_TIME).map_err(|error| self.unreachable(&error))?;
+        let mut found: BTreeMap<String, Found> = BTreeMap::new();
+        for topic in metadata.topics() {
+            if topic.error().is_some() || !names.clone().any(|name| name == topic.name()) {
+                continue;
+            }
+            let copies = topic.partitions().iter().map(|partition| partition.replicas().len());
+            let topic_found = Found {
+                partitions: topic.partitions().len() as i32,
+                replication: copies.min().unwrap_or(0) as i32,
+                config: BTreeMap::new(),
+            };
+            found.insert(topic.name().to_owned(), topic_found);
+        }
+        if found.is_empty() {
+            return Ok(found);
+        }
+        let resources: Vec<_> = found.keys().map(|name| ResourceSpecifier::Topic(name)).collect();
+        let configs = pollster::block_on(self.admin.describe_configs(&resources, &options()))
+            .map_err(|error| self.unreachable(&error))?;
+        let asked: Vec<String> = found.keys().cloned().collect();
+        for (topic, config) in asked.into_iter().zip(configs) {
+            let config = config.map_err(|code| TopicsError::Refused {
+                topic: topic.clone(),
+                doing: "reading its settings",
+                reason: code.to_string(),
+            })?;
+            // Answers stand in the order of the questions; named all the same.
+            let OwnedResourceSpecifier::Topic(name) = config.specifier else { continue };
+            if let Some(topic) = found.get_mut(&name) {
+                let entries = config.entries.into_iter();
+                topic.config = entries.filter_map(|entry| Some((entry.name, entry.value?))).collect();
+            }
+        }
+        Ok(found)
+    }
+
+    /// Makes a topic, or asks whether it could be made.
+    pub(super) fn create(&self, spec: &TopicSpec, dry_run: bool) -> Result<(), TopicsError> {
+        let replication = TopicReplication::Fixed(spec.replication);
+        let mut topic = NewTopic::new(&spec.name, spec.partitions, replication);
+        for (setting, value) in &spec.config {
+            topic = topic.set(setting, value);
+        }
+        let options = options().validate_only(dry_run);
+        let results = pollster::block_on(self.admin.create_topics([&topic], &options))
+            .map_err(|error| self.unreachable(&error))?;
+        for result in results {
+            result.map_err(|(topic, code)| TopicsError::Refused {
+                topic,
+                doing: "creating it",
+                reason: code.to_string(),
+            })?;
+        }
+        Ok(())
+    }
+
+    fn unreachable(&self, error: &KafkaError) -> TopicsError {
+        TopicsError::Unreachable { servers: self.servers.clone(), reason: error.to_string() }
+    }
+}
+
+fn options() -> AdminOptions {
+    AdminOptions::new().request_timeout(Some(ANSWER_TIME)).operation_timeout(Some(ANSWER_TIME))
+}

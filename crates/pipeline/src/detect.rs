@@ -1,0 +1,679 @@
+//! The detect loop, and one event's whole journey through it.
+//!
+//! A **worker** is one thread with its own source and sink; it owns the
+//! **tasks** of the partitions assigned to it.
+//!
+//! ```text
+//! Source::poll -> wire::decode -> load account -> core::apply(state, input) -> Outcome
+//!       undecodable -> dead letter                                  |
+//!             transaction { alerts, changelog, dead letters, offsets } -> then the store { rows, position }
+//! ```
+//!
+//! Everything between two commits is an **epoch**: it happens as a whole or not
+//! at all. After any doubt the loop drops what it holds in memory and reads the
+//! committed position back; it never guesses.
+
+use std::{
+    collections::BTreeMap,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::{Duration, Instant, SystemTime},
+};
+
+use churnwatch_core::{
+    Clock, EventTime, Rules, SourceName,
+    watermark::Timeliness,
+};
+use churnwatch_store::StateDir;
+use churnwatch_telemetry::{
+    BatchCounters, CommitResult, GaugeShare, Health, LatencyFrom, Metrics, RebalanceEvent,
+};
+use churnwatch_wire::{Record, RejectReason, Rejection};
+
+use crate::{
+    batch::{Batch, Origin},
+    error::DetectError,
+    restore::{Place, Restore, RestoreError, Step},
+    scores::Scores,
+    sink::{CommitError, Epoch, Sink},
+    source::{Changelog, NoHeaders, PartitionId, Polled, RecordRef, Source, SourceError},
+    task::Task,
+};
+
+/// How a worker works; nothing here influences what it finds.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// Name of the worker, for logs and health.
+    pub worker: String,
+    /// How alerts of this run are marked.
+    pub origin: Origin,
+    /// Partitions of the log.
+    pub partitions: u32,
+    /// Whether records must be keyed by their account (on Kafka; files have
+    /// no keys).
+    pub keyed: bool,
+    /// Longest time between a record and its commit.
+    pub commit_interval: Duration,
+    /// Shortest time between two commits made because an alert is waiting.
+    pub min_commit_interval: Duration,
+    /// Changed accounts at which an epoch is committed.
+    pub max_dirty_accounts: usize,
+    /// Records at which an epoch is committed.
+    pub max_records: usize,
+    /// Accounts kept decoded in each partition.
+    pub cached_accounts: usize,
+    /// Longest time a committed row may wait before it is put on disk.
+    pub flush_interval: Duration,
+    /// How long a partition must be idle before the worker writes a clock
+    /// record into it; `None`: never.
+    pub idle_clock: Option<Duration>,
+    /// Where the input ends (files): time goes on to here, or to the last
+    /// event.
+    pub until: Option<EventTime>,
+}
+
+/// One worker.
+pub struct Detector<S, K, C> {
+    source: S,
+    sink: K,
+    changelog: C,
+    state: StateDir,
+    rules: Arc<Rules>,
+    settings: Settings,
+    metrics: Arc<Metrics>,
+    health: Health,
+    stop: Arc<AtomicBool>,
+    tasks: BTreeMap<PartitionId, Task>,
+    restores: BTreeMap<PartitionId, Restore>,
+    batch: Batch,
+    shares: Shares,
+    last_commit: Instant,
+    /// When each partition last delivered a record or got a clock.
+    last_record: BTreeMap<PartitionId, Instant>,
+    last_upkeep: Instant,
+}
+
+/// This worker's part of gauges that all workers add up.
+struct Shares {
+    accounts_cached: GaugeShare,
+    partitions_assigned: GaugeShare,
+}
+
+/// How long a poll waits when nothing presses.
+const POLL: Duration = Duration::from_millis(50);
+/// Time for a step of restoring between two polls.
+const RESTORE_STEP: Duration = Duration::from_millis(200);
+/// Accounts looked at between two polls.
+const LOOKS_AT_A_TIME: usize = 20_000;
+/// Longest back-off while the broker cannot be reached.
+const MAX_BACKOFF: Duration = Duration::from_secs(5);
+
+impl<S: Source, K: Sink, C: Changelog> Detector<S, K, C> {
+    /// A worker that has not begun.
+    #[expect(clippy::too_many_arguments, reason = "the parts of a worker, wired once")]
+    pub fn new(
+        source: S,
+        sink: K,
+        changelog: C,
+        state: StateDir,
+        rules: Arc<Rules>,
+        settings: Settings,
+        scores: Scores,
+        metrics: Arc<Metrics>,
+        health: Health,
+        stop: Arc<AtomicBool>,
+    ) -> Self {
+        let now = Instant::now();
+        Self {
+            batch: Batch::new(BatchCounters::new(&metrics), scores),
+            shares: Shares {
+                accounts_cached: GaugeShare::of(&metrics.accounts_cached),
+                partitions_assigned: GaugeShare::of(&metrics.partitions_assigned),
+            },
+            source,
+            sink,
+            changelog,
+            state,
+            rules,
+            settings,
+            metrics,
+            health,
+            stop,
+            tasks: BTreeMap::new(),
+            restores: BTreeMap::new(),
+            last_commit: now,
+            last_record: BTreeMap::new(),
+            last_upkeep: now,
+        }
+    }
+
+    /// Runs until it is told to stop, or the input ends (files). Before it
+    /// returns, everything applied is committed.
+    ///
+    /// # Errors
+    /// What only a person can help with. What is not committed then will be
+    /// read again at the next start.
+    pub fn run(&mut self) -> Result<(), DetectError> {
+        let result = self.run_loop();
+        if result.is_err() {
+            self.drop_everything();
+        }
+        self.source.close();
+        self.health.retire(&self.settings.worker);
+        result
+    }
+
+    fn run_loop(&mut self) -> Result<(), DetectError> {
+        let mut backoff = Duration::ZERO;
+        loop {
+            self.health.beat(&self.settings.worker, Instant::now());
+            if self.stop.load(Ordering::Relaxed) {
+                return self.drain();
+            }
+            let polled = self.poll_once(self.poll_timeout());
+            let step = match polled {
+                Ok(Polled::Records(_) | Polled::Idle) => Ok(()),
+                Ok(Polled::Assigned(partitions)) => self.assigned(&partitions),
+                Ok(Polled::Revoked { partitions, lost }) => self.revoked(&partitions, lost),
+                Ok(Polled::Ended) => return self.finish(),
+                Err(error) => Err(error),
+            }
+            .and_then(|()| self.look_at_the_due())
+            .and_then(|()| self.restore_some())
+            .and_then(|()| self.write_clocks())
+            .and_then(|()| self.commit_if_due())
+            .and_then(|()| self.upkeep());
+            match step {
+                Ok(()) => {
+                    if backoff > Duration::ZERO {
+                        backoff = Duration::ZERO;
+                        self.report("broker", None);
+                    }
+                }
+                Err(error) => self.recover(error, &mut backoff)?,
+            }
+        }
+    }
+
+    /// One poll; each record makes its whole journey before the next.
+    fn poll_once(&mut self, timeout: Duration) -> Result<Polled, DetectError> {
+        let Self { source, tasks, batch, rules, settings, last_record, .. } = self;
+        let mut failed = None;
+        let polled = source.poll(timeout, &mut |record| {
+            if failed.is_some() {
+                return;
+            }
+            let Some(task) = tasks.get_mut(&record.partition) else {
+                batch.counters.unowned_record();
+                return;
+            };
+            if settings.idle_clock.is_some() {
+                last_record.insert(record.partition, Instant::now());
+            }
+            failed = journey(task, rules, settings, &record, batch).err();
+        })?;
+        match failed {
+            Some(error) => Err(error),
+            None => Ok(polled),
+        }
+    }
+
+    /// Looks at accounts whose time has come without an event of their own.
+    fn look_at_the_due(&mut self) -> Result<(), DetectError> {
+        for task in self.tasks.values_mut() {
+            let cause = after(task);
+            let (batch, origin) = (&mut self.batch, &self.settings.origin);
+            while task.fire_dues(&self.rules, LOOKS_AT_A_TIME, |account, outcome| {
+                batch.take(account, outcome, &cause, origin);
+            })? {
+                self.health.beat(&self.settings.worker, Instant::now());
+                if task.dirty_accounts() >= self.settings.max_dirty_accounts {
+                    break;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn poll_timeout(&self) -> Duration {
+        if !self.restores.is_empty() {
+            return Duration::ZERO;
+        }
+        let since = self.last_commit.elapsed();
+        if !self.batch.alerts.is_empty() {
+            return self.settings.min_commit_interval.saturating_sub(since).min(POLL);
+        }
+        POLL
+    }
+
+    fn commit_if_due(&mut self) -> Result<(), DetectError> {
+        let waited = self.batch.since.map_or(Duration::ZERO, |since| since.elapsed());
+        let alert_waits = !(self.batch.alerts.is_empty() && self.batch.dead_letters.is_empty())
+            && self.last_commit.elapsed() >= self.settings.min_commit_interval;
+        let dirty: usize = self.tasks.values().map(Task::dirty_accounts).sum();
+        let due = alert_waits
+            || waited >= self.settings.commit_interval
+            || dirty >= self.settings.max_dirty_accounts
+            || self.batch.records >= self.settings.max_records;
+        if due { self.commit() } else { Ok(()) }
+    }
+
+    /// Makes the open epoch so: one transaction, and only then the store.
+    fn commit(&mut self) -> Result<(), DetectError> {
+        let began = Instant::now();
+        let mut epoch = Epoch::default();
+        for task in self.tasks.values_mut() {
+            epoch.partitions.extend(task.prepare()?);
+        }
+        if epoch.partitions.is_empty() {
+            self.batch.committed();
+            return Ok(());
+        }
+        epoch.alerts = std::mem::take(&mut self.batch.alerts);
+        epoch.dead_letters = std::mem::take(&mut self.batch.dead_letters);
+        let offsets = self.sink.commit(&epoch).inspect_err(|error| {
+            let result = match error {
+                CommitError::InDoubt(_) => CommitResult::InDoubt,
+                _ => CommitResult::Aborted,
+            };
+            self.metrics.commits_total.with([result.as_str()]).inc();
+        })?;
+        for (part, offset) in epoch.partitions.into_iter().zip(offsets) {
+            if let Some(task) = self.tasks.get_mut(&part.partition) {
+                task.committed(part, offset)?;
+            }
+        }
+        self.metrics.commits_total.with([CommitResult::Committed.as_str()]).inc();
+        self.metrics.commit_seconds.observe(began.elapsed().as_secs_f64());
+        self.metrics.batch_events.observe(self.batch.counters.events_applied() as f64);
+        self.observe_latency(&epoch.alerts);
+        if self.batch.unknown_alerts > 0 {
+            tracing::info!(commands = self.batch.unknown_alerts, "commands named no open alert");
+            self.batch.unknown_alerts = 0;
+        }
+        self.batch.committed();
+        self.last_commit = Instant::now();
+        Ok(())
+    }
+
+    fn observe_latency(&self, alerts: &[crate::sink::Emission]) {
+        let Some(now) = now() else { return };
+        let seconds = |since: EventTime| (now.as_millis() - since.as_millis()).max(0) as f64 / 1e3;
+        for alert in alerts {
+            let of = |from: LatencyFrom| self.metrics.end_to_end_seconds.with([from.as_str()]);
+            of(LatencyFrom::EventTime).observe(seconds(alert.transition.at));
+            if let Some(appended_at) = alert.appended_at {
+                of(LatencyFrom::AppendTime).observe(seconds(appended_at));
+            }
+        }
+    }
+
+    fn assigned(&mut self, partitions: &[PartitionId]) -> Result<(), DetectError> {
+        self.count_rebalance(RebalanceEvent::Assigned, partitions);
+        self.source.accept(partitions)?;
+        for &partition in partitions {
+            self.restores.insert(partition, Restore::new(partition));
+        }
+        self.report_assignment();
+        Ok(())
+    }
+
+    /// Partitions go: the open epoch is finished while it still may be, and
+    /// dropped where somebody else may own them already.
+    fn revoked(&mut self, partitions: &[PartitionId], lost: bool) -> Result<(), DetectError> {
+        let event = if lost { RebalanceEvent::Lost } else { RebalanceEvent::Revoked };
+        self.count_rebalance(event, partitions);
+        let committed = if lost { Ok(()) } else { self.commit() };
+        if lost || committed.is_err() {
+            // An epoch spans all partitions of the worker, so all fall back.
+            self.roll_back(partitions);
+        }
+        for partition in partitions {
+            self.changelog_let_go(*partition);
+            self.tasks.remove(partition);
+            self.last_record.remove(partition);
+            self.metrics.forget_partition(partition.0);
+        }
+        self.source.release(partitions, lost)?;
+        self.report_assignment();
+        committed
+    }
+
+    fn changelog_let_go(&mut self, partition: PartitionId) {
+        if self.restores.remove(&partition).is_some() {
+            self.changelog.end();
+        }
+    }
+
+    /// Forgets everything that is not committed. Tasks that stay are restored
+    /// anew from what is committed; `except` go anyway.
+    fn roll_back(&mut self, except: &[PartitionId]) {
+        self.batch.discard();
+        for (partition, task) in std::mem::take(&mut self.tasks) {
+            drop(task.into_store());
+            if !except.contains(&partition) {
+                if let Err(error) = self.source.pause(partition) {
+                    tracing::debug!(%error, partition = partition.0, "pausing");
+                }
+                self.restores.insert(partition, Restore::new(partition));
+            }
+        }
+    }
+
+    /// Restores one partition at a time, a step between two polls.
+    fn restore_some(&mut self) -> Result<(), DetectError> {
+        let Some(restore) = self.restores.values_mut().find(|restore| !restore.is_stopped()) else {
+            return Ok(());
+        };
+        let partition = restore.partition;
+        let place = Place {
+            state: &self.state,
+            partitions: self.settings.partitions,
+            cached_accounts: self.settings.cached_accounts,
+        };
+        let rows_before = restore.rows;
+        let step = restore.step(&mut self.source, &mut self.changelog, &place, RESTORE_STEP);
+        let rows = restore.rows - rows_before;
+        self.metrics.restore_rows_total.of(partition.0).inc_by(rows);
+        self.metrics.restore_progress_ratio.of(partition.0).set(restore.progress);
+        match step {
+            Ok(Step::Going) => Ok(()),
+            Ok(Step::Stopped(reason)) => {
+                tracing::error!(partition = partition.0, reason, "this partition is stopped");
+                self.report(&format!("partition {partition}"), Some(reason));
+                Ok(())
+            }
+            Ok(Step::Ready(task)) => {
+                self.metrics.restore_seconds.observe(restore.began.elapsed().as_secs_f64());
+                tracing::info!(
+                    partition = partition.0,
+                    offset = task.next_offset,
+                    rows = restore.rows,
+                    "restored"
+                );
+                self.restores.remove(&partition);
+                self.source.resume(partition, task.next_offset)?;
+                self.last_record.insert(partition, Instant::now());
+                self.tasks.insert(partition, *task);
+                self.report_assignment();
+                Ok(())
+            }
+            Err(RestoreError::Source(error)) => {
+                self.changelog.end();
+                self.restores.insert(partition, Restore::new(partition));
+                Err(error.into())
+            }
+            Err(RestoreError::Store(error)) => Err(error.into()),
+        }
+    }
+
+    /// Writes the clock into partitions that have been idle: time passes there
+    /// too. Only where a look is due by it, so that a quiet log stays small.
+    fn write_clocks(&mut self) -> Result<(), DetectError> {
+        let (Some(idle), Some(now)) = (self.settings.idle_clock, now()) else { return Ok(()) };
+        let disorder_ms = self.rules.time.tolerance().disorder_ms;
+        let time = now.plus_millis(-disorder_ms);
+        for (&partition, task) in &self.tasks {
+            let last = self.last_record.get(&partition);
+            if last.is_some_and(|last| last.elapsed() < idle) || !task.is_due_by(time) {
+                continue;
+            }
+            let (_, end) = self.source.bounds(partition)?;
+            if task.next_offset < end {
+                // Not idle but behind: what is still to be read may be older.
+                continue;
+            }
+            let clock = Clock { source: SourceName::log(), shard: 0, shards: 1, time };
+            self.sink.write_clock(partition, churnwatch_wire::encode_clock(&clock));
+            self.last_record.insert(partition, Instant::now());
+        }
+        Ok(())
+    }
+
+    /// What must be done now and then: flush, measure.
+    fn upkeep(&mut self) -> Result<(), DetectError> {
+        if self.last_upkeep.elapsed() < Duration::from_secs(1) {
+            return Ok(());
+        }
+        self.last_upkeep = Instant::now();
+        let wall_clock = now();
+        let ends = self.source.ends();
+        let tolerance = self.rules.time.tolerance();
+        let mut cached = 0;
+        for (partition, task) in &mut self.tasks {
+            task.store.flush_if_older_than(self.settings.flush_interval, self.last_upkeep)?;
+            cached += task.cached_accounts();
+            let bytes = task.store.approximate_bytes()?;
+            self.metrics.state_bytes.of(partition.0).set(bytes.try_into().unwrap_or(i64::MAX));
+            if let (Some(now), Some(watermark)) = (wall_clock, task.time().look_watermark(tolerance)) {
+                let lag = (now.as_millis() - watermark.as_millis()) as f64 / 1e3;
+                self.metrics.watermark_lag_seconds.of(partition.0).set(lag);
+            }
+            if let Some(end) = ends.get(partition) {
+                self.metrics.consumer_lag_records.of(partition.0).set(end - task.next_offset);
+            }
+        }
+        self.shares.accounts_cached.set(cached.try_into().unwrap_or(i64::MAX));
+        Ok(())
+    }
+
+    /// The input has ended: time goes on to where it is told to, and what is
+    /// due by then is looked at.
+    fn finish(&mut self) -> Result<(), DetectError> {
+        for task in self.tasks.values_mut() {
+            let end = self.settings.until.or(task.time().stream_time());
+            if let Some(time) = end {
+                let clock = Clock { source: SourceName::log(), shard: 0, shards: 1, time };
+                task.time_mut().clock(&clock);
+            }
+        }
+        self.drain()
+    }
+
+    /// Commits what is applied, within the sink's own bounds.
+    fn drain(&mut self) -> Result<(), DetectError> {
+        loop {
+            self.look_at_the_due()?;
+            let dirty_before = self.tasks.values().map(Task::dirty_accounts).sum::<usize>();
+            self.commit()?;
+            if dirty_before < self.settings.max_dirty_accounts {
+                break;
+            }
+        }
+        for task in self.tasks.values_mut() {
+            task.store.flush()?;
+        }
+        self.batch.scores.flush().map_err(|error| {
+            CommitError::Fatal(format!("the scores cannot be written: {error}"))
+        })?;
+        Ok(())
+    }
+
+    /// Decides what an error means. Whatever it is, nothing that is not
+    /// committed survives it.
+    fn recover(&mut self, error: DetectError, backoff: &mut Duration) -> Result<(), DetectError> {
+        match &error {
+            DetectError::Source(SourceError::Retry(_)) => {
+                tracing::warn!(%error, "waiting for the broker");
+                self.report("broker", Some(error.to_string()));
+            }
+            DetectError::Source(SourceError::Rejoin(_)) => {
+                tracing::warn!(%error, "dropping what is not committed");
+                self.roll_back(&[]);
+            }
+            DetectError::Commit(
+                commit @ (CommitError::Aborted(_)
+                | CommitError::InDoubt(_)
+                | CommitError::Fenced(_)
+                | CommitError::Retry(_)),
+            ) => {
+                tracing::warn!(%error, "dropping what is not committed");
+                self.metrics.producer_resets_total.with([commit.reason()]).inc();
+                self.report("broker", Some(error.to_string()));
+                self.roll_back(&[]);
+                while let Err(error) = self.sink.reset() {
+                    if let CommitError::Fatal(_) = error {
+                        return Err(error.into());
+                    }
+                    if self.stop.load(Ordering::Relaxed) {
+                        return Ok(());
+                    }
+                    self.report("broker", Some(error.to_string()));
+                    self.wait(backoff);
+                }
+            }
+            _ => return Err(error),
+        }
+        self.wait(backoff);
+        Ok(())
+    }
+
+    /// Waits a little longer each time, and keeps the heartbeat.
+    fn wait(&self, backoff: &mut Duration) {
+        *backoff = (*backoff * 2).clamp(Duration::from_millis(50), MAX_BACKOFF);
+        let until = Instant::now() + *backoff;
+        while Instant::now() < until && !self.stop.load(Ordering::Relaxed) {
+            self.health.beat(&self.settings.worker, Instant::now());
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+
+    fn drop_everything(&mut self) {
+        self.batch.discard();
+        self.tasks.clear();
+        self.restores.clear();
+    }
+
+    fn count_rebalance(&self, event: RebalanceEvent, partitions: &[PartitionId]) {
+        tracing::info!(event = event.as_str(), ?partitions, worker = self.settings.worker, "rebalance");
+        self.metrics.rebalances_total.with([event.as_str()]).inc_by(partitions.len() as u64);
+    }
+
+    fn report_assignment(&mut self) {
+        let assigned = self.tasks.len() + self.restores.len();
+        self.shares.partitions_assigned.set(assigned.try_into().unwrap_or(i64::MAX));
+        let restoring: Vec<String> = self
+            .restores
+            .values()
+            .filter(|restore| !restore.is_stopped())
+            .map(|restore| restore.partition.to_string())
+            .collect();
+        let cause = (!restoring.is_empty())
+            .then(|| format!("restoring partitions {}", restoring.join(", ")));
+        self.report("assignment", cause);
+    }
+
+    fn report(&self, part: &str, cause: Option<String>) {
+        self.health.set_cause(&format!("{} {part}", self.settings.worker), cause);
+    }
+}
+
+/// One event's whole journey: from a record to what follows from it, up to the
+/// commit that makes it so.
+fn journey(
+    task: &mut Task,
+    rules: &Rules,
+    settings: &Settings,
+    record: &RecordRef<'_>,
+    batch: &mut Batch,
+) -> Result<(), DetectError> {
+    let origin = &settings.origin;
+    if record.offset < task.next_offset {
+        return Err(DetectError::OutOfOrder {
+            partition: record.partition.0,
+            got: record.offset,
+            expected: task.next_offset,
+        });
+    }
+    task.advance_to(record.offset);
+    batch.records += 1;
+    if batch.since.is_none() {
+        batch.since = Some(Instant::now());
+    }
+    // 1. Bytes become an event, or a dead letter with the reason.
+    let decoded = churnwatch_wire::decode_record(record.value)
+        .and_then(|decoded| check(decoded, record, settings, rules));
+    match decoded {
+        Err(rejection) => batch.dead_letter(record, rejection, origin),
+        // 2. A clock moves time.
+        Ok(Record::Clock(clock)) => task.time_mut().clock(&clock),
+        Ok(Record::Event(event)) => {
+            let (source, kind) = (event.source.as_str(), event.fact.kind());
+            // 3. An event is on time, late, or expired.
+            let timeliness = task.observe(&event, rules);
+            if timeliness == Timeliness::Expired {
+                batch.counters.expired(source);
+                return Ok(());
+            }
+            if timeliness == Timeliness::Late {
+                batch.counters.late(source);
+            }
+            // 4. The account's own looks come before it, then the event itself.
+            let mut repeat = false;
+            task.apply(&event, rules, |outcome| {
+                repeat |= outcome.repeat;
+                batch.take(&event.account, outcome, record, origin);
+            })?;
+            if repeat {
+                batch.counters.duplicate();
+            } else {
+                batch.counters.event(source, kind);
+            }
+        }
+    }
+    // 5. Time may have come for accounts that said nothing.
+    task.fire_dues(rules, LOOKS_AT_A_TIME, |account, outcome| {
+        batch.take(account, outcome, record, origin);
+    })?;
+    Ok(())
+}
+
+/// Checks what the bytes alone cannot tell: the key and the clock of the sender.
+fn check(
+    decoded: Record,
+    record: &RecordRef<'_>,
+    settings: &Settings,
+    rules: &Rules,
+) -> Result<Record, Rejection> {
+    if settings.keyed {
+        churnwatch_wire::check_key(record.key, &decoded)?;
+    }
+    let time = match &decoded {
+        Record::Event(event) => event.time,
+        Record::Clock(clock) => clock.time,
+    };
+    let ahead_seconds = rules.time.max_ahead_seconds;
+    if let Some(appended_at) = record.appended_at
+        && time > appended_at.plus_millis(i64::from(ahead_seconds) * 1_000)
+    {
+        return Err(Rejection::new(
+            RejectReason::TimeAhead,
+            format!(
+                "field `time` {time} lies more than {ahead_seconds} s ahead of {appended_at}, when the log \
+                 took the record in: set the sender's clock"
+            ),
+        ));
+    }
+    Ok(decoded)
+}
+
+/// Stands for "after everything read so far", as the cause of a look that no
+/// single record brought about.
+fn after(task: &Task) -> RecordRef<'static> {
+    RecordRef {
+        partition: task.partition,
+        offset: task.next_offset - 1,
+        appended_at: None,
+        key: None,
+        value: None,
+        headers: &NoHeaders,
+    }
+}
+
+/// The wall clock, which serves metrics and idle clocks only.
+fn now() -> Option<EventTime> {
+    let since_epoch = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).ok()?;
+    Some(EventTime::from_millis(since_epoch.as_millis().try_into().ok()?))
+}

@@ -1,0 +1,216 @@
+//! A task: one partition of the log and its state.
+
+use churnwatch_core::{
+    AccountId, AccountState, Event, EventTime, FleetDay, Input, Outcome, Rules,
+    time::DAY_MS,
+    watermark::{TaskTime, Timeliness},
+};
+use churnwatch_store::{Accounts, PartitionStore, RowChange, StoreError, TaskRow, key};
+
+use crate::{
+    dues::Dues,
+    sink::PartitionEpoch,
+    source::PartitionId,
+};
+
+/// One partition: what is stored, what is decoded, and what is not yet
+/// committed.
+pub struct Task {
+    pub(crate) partition: PartitionId,
+    pub(crate) store: PartitionStore,
+    accounts: Accounts,
+    dues: Dues,
+    time: TaskTime,
+    partitions: u32,
+    epoch: u64,
+    pub(crate) next_offset: i64,
+    /// Whether anything moved since the last commit.
+    moved: bool,
+    /// What the commit under way will write.
+    prepared: Option<TaskRow>,
+}
+
+impl Task {
+    /// A task at the position of its store, or at `next_offset` where the store
+    /// is empty. `dues` come from the pass that verified the store.
+    pub(crate) fn new(
+        partition: PartitionId,
+        store: PartitionStore,
+        dues: Dues,
+        partitions: u32,
+        next_offset: i64,
+        cached_accounts: usize,
+    ) -> Self {
+        let (time, epoch, next_offset) = match store.task() {
+            Some(row) => (row.time.clone(), row.epoch, row.next_offset),
+            None => (TaskTime::default(), 0, next_offset),
+        };
+        Self {
+            partition,
+            store,
+            accounts: Accounts::new(cached_accounts),
+            dues,
+            time,
+            partitions,
+            epoch,
+            next_offset,
+            moved: false,
+            prepared: None,
+        }
+    }
+
+    /// How far its event time has come.
+    pub fn time(&self) -> &TaskTime {
+        &self.time
+    }
+
+    pub(crate) fn time_mut(&mut self) -> &mut TaskTime {
+        &mut self.time
+    }
+
+    /// Takes note that a record was read.
+    pub(crate) fn advance_to(&mut self, offset: i64) {
+        self.next_offset = offset + 1;
+        self.moved = true;
+    }
+
+    /// Notes an event's time; see [`TaskTime::observe`].
+    pub(crate) fn observe(&mut self, event: &Event, rules: &Rules) -> Timeliness {
+        let usage = matches!(event.fact, churnwatch_core::Fact::Usage(_));
+        self.time.observe(&event.source, event.time, usage, rules.time.tolerance())
+    }
+
+    /// Applies an event to its account, after the account's own looks that are
+    /// due before it.
+    pub(crate) fn apply(
+        &mut self,
+        event: &Event,
+        rules: &Rules,
+        mut took: impl FnMut(Outcome),
+    ) -> Result<(), StoreError> {
+        let until = self.time.look_time_before(&event.source, event.time, rules.time.tolerance());
+        let account = self.accounts.load_for_change(&self.store, &event.account)?;
+        let due_before = account.next_due();
+        if let Some(until) = until {
+            close_days(account, rules, until, &mut took);
+        }
+        took(churnwatch_core::apply(account, rules, Input::Event(event)));
+        if let Some(due) = account.next_due().filter(|&due| Some(due) != due_before) {
+            self.dues.push(due, event.account.clone());
+        }
+        Ok(())
+    }
+
+    /// Looks at accounts whose time has come, up to `most` of them, in the
+    /// order of time and id. Gives whether more are waiting.
+    pub(crate) fn fire_dues(
+        &mut self,
+        rules: &Rules,
+        mut most: usize,
+        mut took: impl FnMut(&AccountId, Outcome),
+    ) -> Result<bool, StoreError> {
+        let Some(first) = self.dues.first() else { return Ok(false) };
+        let Some(watermark) = self.time.look_watermark(rules.time.tolerance()) else {
+            return Ok(false);
+        };
+        if watermark < first {
+            return Ok(false);
+        }
+        while most > 0 {
+            let Some((due, ids)) = self.dues.take(watermark, most) else { return Ok(false) };
+            most -= ids.len().min(most);
+            for id in ids {
+                // Its own events may have moved it on.
+                if self.accounts.load(&self.store, &id)?.next_due() != Some(due) {
+                    continue;
+                }
+                self.moved = true;
+                let account = self.accounts.load_for_change(&self.store, &id)?;
+                close_days(account, rules, due, |outcome| took(&id, outcome));
+                if let Some(next) = account.next_due() {
+                    self.dues.push(next, id);
+                }
+            }
+        }
+        Ok(self.dues.first().is_some_and(|first| first <= watermark))
+    }
+
+    /// Whether a look is due at `time` at the latest.
+    pub(crate) fn is_due_by(&self, time: EventTime) -> bool {
+        self.dues.first().is_some_and(|first| first <= time)
+    }
+
+    /// Accounts changed since the last commit.
+    pub(crate) fn dirty_accounts(&self) -> usize {
+        self.accounts.dirty_len()
+    }
+
+    /// Accounts held decoded.
+    pub(crate) fn cached_accounts(&self) -> usize {
+        self.accounts.len()
+    }
+
+    /// Its part of the epoch about to be committed; `None` when nothing moved.
+    pub(crate) fn prepare(&mut self) -> Result<Option<PartitionEpoch>, StoreError> {
+        if !self.moved {
+            return Ok(None);
+        }
+        let changes = self.accounts.changes()?;
+        let digest = self.store.digest_after(&changes)?;
+        let row = TaskRow {
+            partitions: self.partitions,
+            epoch: self.epoch + 1,
+            next_offset: self.next_offset,
+            changelog_offset: -1,
+            digest,
+            time: self.time.clone(),
+        };
+        let epoch = PartitionEpoch {
+            partition: self.partition,
+            epoch: row.epoch,
+            next_offset: row.next_offset,
+            digest,
+            rows: changes.into_iter().map(|row| (row.key, row.value)).collect(),
+            epoch_record: (key::task().to_vec(), row.encode()?),
+        };
+        self.prepared = Some(row);
+        Ok(Some(epoch))
+    }
+
+    /// The epoch prepared last is committed: now the store may have its rows.
+    pub(crate) fn committed(
+        &mut self,
+        epoch: PartitionEpoch,
+        changelog_offset: i64,
+    ) -> Result<(), StoreError> {
+        let Some(mut row) = self.prepared.take() else { return Ok(()) };
+        row.changelog_offset = changelog_offset;
+        let changes: Vec<RowChange> =
+            epoch.rows.into_iter().map(|(key, value)| RowChange { key, value }).collect();
+        self.store.commit(&changes, &row)?;
+        self.accounts.committed();
+        self.epoch = row.epoch;
+        self.moved = false;
+        Ok(())
+    }
+
+    /// Gives the store up, and with it everything that was not committed.
+    pub(crate) fn into_store(self) -> PartitionStore {
+        self.store
+    }
+}
+
+/// Makes the looks that are due by `until`, one a day, each with the fleet's
+/// record of its day: the calendar, until a fleet stage writes them.
+fn close_days(
+    account: &mut AccountState,
+    rules: &Rules,
+    until: EventTime,
+    mut took: impl FnMut(Outcome),
+) {
+    while let Some(due) = account.next_due().filter(|&due| due <= until) {
+        let day = due.plus_millis(-DAY_MS).utc_day();
+        let fleet = FleetDay::calendar(day);
+        took(churnwatch_core::apply(account, rules, Input::Close(&fleet)));
+    }
+}
