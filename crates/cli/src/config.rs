@@ -97,29 +97,65 @@ impl Default for DetectConfig {
 }
 
 /// A length of time, or `off`.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(untagged)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum IdleClock {
     /// Never.
-    Off(Off),
+    Off,
     /// After so long.
     After(Span),
-}
-
-/// The word `off`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "lowercase")]
-pub(crate) enum Off {
-    /// Never.
-    Off,
 }
 
 impl IdleClock {
     pub(crate) fn after(self) -> Option<Duration> {
         match self {
-            Self::Off(_) => None,
+            Self::Off => None,
             Self::After(span) => Some(span.get()),
         }
+    }
+}
+
+impl Serialize for IdleClock {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self {
+            Self::Off => serializer.serialize_str("off"),
+            Self::After(span) => span.serialize(serializer),
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for IdleClock {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        /// `off` is a word to some readers of YAML and a boolean to others.
+        struct Word;
+        impl serde::de::Visitor<'_> for Word {
+            type Value = IdleClock;
+
+            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str("`off`, or a length of time such as \"10s\"")
+            }
+
+            fn visit_bool<E: serde::de::Error>(self, on: bool) -> Result<IdleClock, E> {
+                if on { Err(E::custom("give a length of time, such as \"10s\"")) } else { Ok(IdleClock::Off) }
+            }
+
+            fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<IdleClock, E> {
+                if text == "off" {
+                    return Ok(IdleClock::Off);
+                }
+                text.parse().map(IdleClock::After).map_err(E::custom)
+            }
+        }
+        deserializer.deserialize_any(Word)
+    }
+}
+
+impl JsonSchema for IdleClock {
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "IdleClock".into()
+    }
+
+    fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
+        schemars::json_schema!({ "type": "string" })
     }
 }
 
@@ -304,20 +340,26 @@ impl Config {
     }
 }
 
-/// The message of a YAML error without its own rendering of the line.
+/// The message of a YAML error without the place, which is shown beside it.
 fn plain_message(error: &serde_saphyr::Error) -> String {
     let text = error.without_snippet().to_string();
-    text.lines().next().unwrap_or("the configuration cannot be read").to_owned()
+    let line = text.lines().next().unwrap_or("the configuration cannot be read");
+    let end = line.rfind(" at line ").unwrap_or(line.len());
+    line[..end].to_owned()
 }
 
-/// `unknown field `x`, expected one of `a`, `b``: the nearest of those.
+/// ``unknown field `x`, expected one of a, b``: the nearest of those.
 fn suggestion(message: &str) -> Option<String> {
-    let mut quoted = message.split('`').skip(1).step_by(2);
     if !(message.contains("unknown field") || message.contains("unknown variant")) {
         return None;
     }
-    let wrong = quoted.next()?;
-    let near = quoted
+    let wrong = message.split('`').nth(1)?;
+    let (_, expected) = message.split_once("expected ")?;
+    let near = expected
+        .trim_start_matches("one of ")
+        .split([',', ' '])
+        .map(|known| known.trim_matches('`'))
+        .filter(|known| !known.is_empty())
         .map(|known| (strsim::damerau_levenshtein(wrong, known), known))
         .filter(|(distance, known)| *distance <= known.len().max(wrong.len()) / 2)
         .min()?;
@@ -385,6 +427,18 @@ mod tests {
         let (message, line, _) = refused("detect:\n  commit_interval: 5\n");
         assert!(message.contains("unit"), "{message}");
         assert!(line.contains('5'), "{line}");
+    }
+
+    #[test]
+    fn the_idle_clock_can_be_turned_off() {
+        for text in ["off", "\"off\"", "false"] {
+            let config = Config::parse("c", &format!("detect: {{idle_clock: {text}}}")).expect("valid");
+            assert_eq!(config.detect.idle_clock, IdleClock::Off, "{text}");
+        }
+        let config = Config::parse("c", "detect: {idle_clock: 3m}").expect("valid");
+        assert_eq!(config.detect.idle_clock.after(), Some(Duration::from_secs(180)));
+        let (message, ..) = refused("detect: {idle_clock: 3}\n");
+        assert!(message.contains("such as \"10s\""), "{message}");
     }
 
     #[test]

@@ -28,6 +28,7 @@ use rdkafka::topic_partition_list::TopicPartitionList;
 use rdkafka::types::RDKafkaRespErr;
 
 use crate::client::{Connection, log_line};
+use crate::native;
 use crate::ownership::Ownership;
 use crate::statistics;
 
@@ -136,40 +137,48 @@ impl ConsumerContext for GroupContext {
     }
 }
 
+/// The consumer of a worker as others may use it: the source puts another one
+/// in its place when it has to join anew, and none when it closes.
+pub(crate) type ConsumerSlot = Arc<Mutex<Weak<GroupConsumer>>>;
+
 /// The sink's view of the group: under which generation it commits, and for
 /// which partitions it may.
 #[derive(Clone)]
 pub struct Membership {
-    consumer: Weak<GroupConsumer>,
-    pub(crate) ownership: Arc<Mutex<Ownership>>,
+    consumer: ConsumerSlot,
+    ownership: Arc<Mutex<Ownership>>,
 }
 
 impl Membership {
-    pub(crate) fn new(consumer: &Arc<GroupConsumer>, ownership: Arc<Mutex<Ownership>>) -> Self {
-        Self { consumer: Arc::downgrade(consumer), ownership }
+    pub(crate) fn new(consumer: ConsumerSlot, ownership: Arc<Mutex<Ownership>>) -> Self {
+        Self { consumer, ownership }
     }
 
     /// The group's metadata for a commit of these partitions.
     ///
-    /// It is taken anew for each commit. That is safe only because each
-    /// partition of the batch is known to have been ours without interruption:
-    /// with the metadata of a *later* generation a batch of an earlier stay
-    /// would pass the broker's check.
+    /// It is taken anew for each commit, because the generation moves with
+    /// every rebalance, also of partitions that stay with us. That is safe only
+    /// because each partition of the batch is known to have been ours without
+    /// interruption.
     pub(crate) fn for_commit(&self, partitions: &[PartitionEpoch]) -> Result<ConsumerGroupMetadata, CommitError> {
         let fenced = |reason: &dyn std::fmt::Display| CommitError::Fenced(reason.to_string());
-        let consumer = self.consumer.upgrade().ok_or_else(|| fenced(&"the source is closed"))?;
+        let consumer = lock(&self.consumer).upgrade().ok_or_else(|| fenced(&"the source is closed"))?;
         if consumer.assignment_lost() {
             return Err(fenced(&"this worker was thrown out of the group"));
         }
+        // A member that was thrown out has metadata without member id. The broker would take
+        // that for a client without a group, if it did not also bear the instance id, which
+        // makes it check the member.
+        let metadata = consumer.group_metadata().ok_or_else(|| fenced(&"this worker is not in the group"))?;
+        // Asked for behind the metadata: ids do not come back, so if it is the right one now, it
+        // was the right one then.
+        let member = native::member_id(consumer.client()).filter(|id| !id.is_empty());
+        let member = member.ok_or_else(|| fenced(&"this worker is not in the group"))?;
         let ownership = lock(&self.ownership);
         for part in partitions {
-            ownership.may_commit(part.partition, part.next_offset).map_err(|error| fenced(&error))?;
+            ownership.may_commit(part.partition, part.next_offset, &member).map_err(|error| fenced(&error))?;
         }
-        drop(ownership);
-        // The metadata of a member that was thrown out has no member id and generation -1. The
-        // broker would take that for a client without a group, if it did not also carry the
-        // instance id, which makes it check the member.
-        consumer.group_metadata().ok_or_else(|| fenced(&"this worker is not in the group"))
+        Ok(metadata)
     }
 
     /// The epoch was committed.

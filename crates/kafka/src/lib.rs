@@ -33,7 +33,7 @@ mod client;
 mod clock;
 mod duration;
 mod group;
-mod headers;
+mod native;
 mod outgoing;
 mod ownership;
 mod position;

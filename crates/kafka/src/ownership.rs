@@ -1,17 +1,26 @@
 //! Which partitions a worker owns, and how far each was read and committed:
 //! what the source knows and the sink must respect.
 //!
-//! Every time a partition comes to us it gets a new **tenure**. A batch may be
-//! committed only within the tenure in which it was read; the broker fences by
-//! the group's generation, and this is the check that finds our own mistakes
-//! before they get there.
-//!
 //! ```text
-//! accept ──> owned, nothing read ── resume(o) ──> read = committed = o
-//!                                       visit ──> read grows
-//!                                      commit ──> committed grows, never past read
-//! lost ──> nothing more is committed     release ──> gone
+//! accept ──> ours ── committed (as member m) ── resume(o) ──> read = committed = o
+//!                                                   visit ──> read grows
+//!                                                  commit ──> committed grows, never past read
+//! lost ──> nothing more is committed              release ──> gone
 //! ```
+//!
+//! A batch may be committed only if its partition was ours **without
+//! interruption** since its committed position was read. The broker does not
+//! check that: it checks that the committer is a member of the current
+//! generation, and a member that was thrown out, and came back, is one.
+//!
+//! librdkafka marks an assignment as lost in such a case, but not always: if
+//! the loss comes while an earlier rebalance waits for our answer, it is left
+//! out ("already in progress, skipping" in its log). A worker that slept then
+//! hears of a harmless revocation, answers it, rejoins, and goes on with
+//! partitions that somebody else has moved on meanwhile. What cannot be left
+//! out is the member id: a member that was thrown out gets a new one. So the id
+//! is kept with the position, and another id refuses the commit. The loop then
+//! reads the position again, with which everything starts anew.
 
 use std::collections::BTreeMap;
 
@@ -19,30 +28,26 @@ use churnwatch_pipeline::source::PartitionId;
 
 /// The partitions of one worker.
 #[derive(Debug, Default)]
-pub(crate) struct Ownership {
-    owned: BTreeMap<PartitionId, Tenure>,
-    /// Tenures so far, of all partitions.
-    tenures: u64,
-}
+pub(crate) struct Ownership(BTreeMap<PartitionId, Tenure>);
 
 /// One stay of a partition with us.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Tenure {
-    /// Counts up with every stay of any partition.
-    pub(crate) number: u64,
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+struct Tenure {
     /// Somebody else may own it already.
-    pub(crate) lost: bool,
+    lost: bool,
+    /// As which member its committed position was read.
+    member: Option<String>,
     /// Where reading and committing stand, once it was resumed.
-    pub(crate) progress: Option<Progress>,
+    progress: Option<Progress>,
 }
 
 /// Offsets of a tenure.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Progress {
+struct Progress {
     /// The next offset to be handed to the visitor.
-    pub(crate) read: i64,
+    read: i64,
     /// The next offset to read as committed.
-    pub(crate) committed: i64,
+    committed: i64,
 }
 
 /// Why a partition's epoch may not be committed.
@@ -52,75 +57,83 @@ pub(crate) enum NotOurs {
     NotAssigned(PartitionId),
     #[error("partition {0} was lost to another member")]
     Lost(PartitionId),
-    #[error("partition {0} was not read since it was assigned")]
+    #[error("partition {0}: this worker was out of the group since it read the committed position")]
+    Interrupted(PartitionId),
+    #[error("partition {0} was not read since its committed position was asked for")]
     NotRead(PartitionId),
     #[error("partition {partition}: offset {offset} is outside of {from}..={to}, which this worker has read and not committed")]
-    OtherTenure { partition: PartitionId, offset: i64, from: i64, to: i64 },
+    NotRange { partition: PartitionId, offset: i64, from: i64, to: i64 },
 }
 
 impl Ownership {
     /// A partition came to us.
     pub(crate) fn accept(&mut self, partition: PartitionId) {
-        self.tenures += 1;
-        let tenure = Tenure { number: self.tenures, lost: false, progress: None };
-        self.owned.insert(partition, tenure);
+        self.0.insert(partition, Tenure::default());
     }
 
     /// A partition was given up.
     pub(crate) fn release(&mut self, partition: PartitionId) {
-        self.owned.remove(&partition);
+        self.0.remove(&partition);
     }
 
     /// A partition was taken without asking.
     pub(crate) fn lose(&mut self, partition: PartitionId) {
-        if let Some(tenure) = self.owned.get_mut(&partition) {
+        if let Some(tenure) = self.0.get_mut(&partition) {
             tenure.lost = true;
         }
     }
 
-    /// Reading starts at a committed offset.
+    /// The committed position is being read, as this member. What was read
+    /// before is void.
+    pub(crate) fn position_asked(&mut self, partition: PartitionId, member: &str) {
+        if let Some(tenure) = self.0.get_mut(&partition) {
+            tenure.member = Some(member.to_owned());
+            tenure.progress = None;
+        }
+    }
+
+    /// Reading starts at the committed offset.
     pub(crate) fn resume(&mut self, partition: PartitionId, offset: i64) {
-        if let Some(tenure) = self.owned.get_mut(&partition) {
-            tenure.progress = Some(Progress { read: offset, committed: offset });
+        if let Some(tenure) = self.0.get_mut(&partition) {
+            // A pause in between changes nothing about what is committed.
+            let committed = tenure.progress.map_or(offset, |progress| progress.committed.min(offset));
+            tenure.progress = Some(Progress { read: offset, committed });
         }
     }
 
     /// Records below `next` were handed to the visitor.
     pub(crate) fn read(&mut self, partition: PartitionId, next: i64) {
-        if let Some(progress) = self.owned.get_mut(&partition).and_then(|t| t.progress.as_mut()) {
+        if let Some(progress) = self.progress(partition) {
             progress.read = progress.read.max(next);
         }
     }
 
-    /// Whether the offset may be committed for the partition.
-    pub(crate) fn may_commit(&self, partition: PartitionId, offset: i64) -> Result<(), NotOurs> {
-        let tenure = self.owned.get(&partition).ok_or(NotOurs::NotAssigned(partition))?;
+    /// Whether this member may commit the offset for the partition.
+    pub(crate) fn may_commit(&self, partition: PartitionId, offset: i64, member: &str) -> Result<(), NotOurs> {
+        let tenure = self.0.get(&partition).ok_or(NotOurs::NotAssigned(partition))?;
         if tenure.lost {
             return Err(NotOurs::Lost(partition));
         }
         let Progress { read, committed } = tenure.progress.ok_or(NotOurs::NotRead(partition))?;
+        if tenure.member.as_deref() != Some(member) {
+            return Err(NotOurs::Interrupted(partition));
+        }
         if (committed..=read).contains(&offset) {
             Ok(())
         } else {
-            Err(NotOurs::OtherTenure { partition, offset, from: committed, to: read })
+            Err(NotOurs::NotRange { partition, offset, from: committed, to: read })
         }
     }
 
     /// The offset was committed.
     pub(crate) fn committed(&mut self, partition: PartitionId, offset: i64) {
-        if let Some(progress) = self.owned.get_mut(&partition).and_then(|t| t.progress.as_mut()) {
+        if let Some(progress) = self.progress(partition) {
             progress.committed = offset;
         }
     }
 
-    /// Partitions that are read, with their committed position.
-    pub(crate) fn committed_positions(&self) -> impl Iterator<Item = (PartitionId, i64)> {
-        self.owned.iter().filter_map(|(partition, tenure)| Some((*partition, tenure.progress?.committed)))
-    }
-
-    #[cfg(test)]
-    fn tenure(&self, partition: PartitionId) -> Option<u64> {
-        self.owned.get(&partition).map(|tenure| tenure.number)
+    fn progress(&mut self, partition: PartitionId) -> Option<&mut Progress> {
+        self.0.get_mut(&partition)?.progress.as_mut()
     }
 }
 
@@ -129,10 +142,12 @@ mod tests {
     use super::*;
 
     const P: PartitionId = PartitionId(3);
+    const ME: &str = "member-1";
 
     fn read_up_to_ten() -> Ownership {
         let mut ownership = Ownership::default();
         ownership.accept(P);
+        ownership.position_asked(P, ME);
         ownership.resume(P, 5);
         ownership.read(P, 10);
         ownership
@@ -141,42 +156,61 @@ mod tests {
     #[test]
     fn what_was_read_and_not_committed_may_be_committed() {
         let mut ownership = read_up_to_ten();
-        assert_eq!(ownership.may_commit(P, 10), Ok(()));
+        assert_eq!(ownership.may_commit(P, 10, ME), Ok(()));
         ownership.committed(P, 8);
-        assert_eq!(ownership.may_commit(P, 10), Ok(()));
-        let outside = |offset| Err(NotOurs::OtherTenure { partition: P, offset, from: 8, to: 10 });
-        assert_eq!(ownership.may_commit(P, 7), outside(7));
-        assert_eq!(ownership.may_commit(P, 11), outside(11));
-        assert_eq!(ownership.committed_positions().collect::<Vec<_>>(), [(P, 8)]);
+        assert_eq!(ownership.may_commit(P, 10, ME), Ok(()));
+        let outside = |offset| Err(NotOurs::NotRange { partition: P, offset, from: 8, to: 10 });
+        assert_eq!(ownership.may_commit(P, 7, ME), outside(7));
+        assert_eq!(ownership.may_commit(P, 11, ME), outside(11));
     }
 
     #[test]
     fn a_lost_or_released_partition_takes_no_commit() {
         let mut ownership = read_up_to_ten();
         ownership.lose(P);
-        assert_eq!(ownership.may_commit(P, 10), Err(NotOurs::Lost(P)));
+        assert_eq!(ownership.may_commit(P, 10, ME), Err(NotOurs::Lost(P)));
         ownership.release(P);
-        assert_eq!(ownership.may_commit(P, 10), Err(NotOurs::NotAssigned(P)));
+        assert_eq!(ownership.may_commit(P, 10, ME), Err(NotOurs::NotAssigned(P)));
     }
 
     #[test]
-    fn a_batch_of_the_tenure_before_is_refused() {
+    fn another_member_id_takes_no_commit_until_the_position_is_read_again() {
         let mut ownership = read_up_to_ten();
-        let first = ownership.tenure(P);
+        assert_eq!(ownership.may_commit(P, 10, "member-2"), Err(NotOurs::Interrupted(P)));
+        ownership.position_asked(P, "member-2");
+        assert_eq!(ownership.may_commit(P, 10, "member-2"), Err(NotOurs::NotRead(P)));
+        ownership.resume(P, 12);
+        assert_eq!(ownership.may_commit(P, 12, "member-2"), Ok(()));
+    }
+
+    #[test]
+    fn a_batch_of_the_stay_before_is_refused() {
+        let mut ownership = read_up_to_ten();
         ownership.release(P);
         ownership.accept(P);
-        assert!(ownership.tenure(P) > first);
-        assert_eq!(ownership.may_commit(P, 10), Err(NotOurs::NotRead(P)));
+        assert_eq!(ownership.may_commit(P, 10, ME), Err(NotOurs::NotRead(P)));
+        ownership.position_asked(P, ME);
         ownership.resume(P, 12);
-        assert!(matches!(ownership.may_commit(P, 10), Err(NotOurs::OtherTenure { .. })));
+        assert!(matches!(ownership.may_commit(P, 10, ME), Err(NotOurs::NotRange { .. })));
+    }
+
+    #[test]
+    fn a_pause_does_not_commit_what_was_read_before_it() {
+        let mut ownership = read_up_to_ten();
+        ownership.resume(P, 10);
+        for offset in [5, 10] {
+            assert_eq!(ownership.may_commit(P, offset, ME), Ok(()));
+        }
     }
 
     #[test]
     fn what_is_not_ours_is_not_tracked() {
         let mut ownership = Ownership::default();
+        ownership.position_asked(P, ME);
         ownership.resume(P, 5);
         ownership.read(P, 10);
         ownership.committed(P, 10);
-        assert_eq!(ownership.committed_positions().count(), 0);
+        ownership.lose(P);
+        assert_eq!(ownership.may_commit(P, 10, ME), Err(NotOurs::NotAssigned(P)));
     }
 }

@@ -13,13 +13,15 @@
 //! still arrive; a record is visited only if its partition is resumed and its
 //! offset is not below the next expected one, so offsets never go back.
 //!
-//! If the position is outside of the log while reading (the log was trimmed, or
-//! made anew), the source behaves as if the partitions had been lost and
-//! assigned again: the loop reads their committed position, finds it out of
-//! bounds, and says so. Nothing is skipped in silence.
+//! If a position turns out to be outside of the log while reading (the log was
+//! trimmed, or made anew), librdkafka stops that partition and does not say
+//! which one it was. The source then joins the group anew, as a restarted
+//! process would: to the loop its partitions are lost, and come back. It reads
+//! their committed positions, finds the one that is out of bounds, and says so.
+//! Nothing is skipped in silence.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::sync::{Arc, Mutex, mpsc};
+use std::sync::{Arc, Mutex, Weak, mpsc};
 use std::time::{Duration, Instant};
 
 use churnwatch_pipeline::EventTime;
@@ -35,8 +37,8 @@ use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 use rdkafka::types::RDKafkaErrorCode as Code;
 
 use crate::client::{ClientError, Connection, Reporting, group_consumer_config};
-use crate::group::{GroupConsumer, GroupContext, Membership, Rebalance, lock};
-use crate::headers::MessageHeaders;
+use crate::group::{ConsumerSlot, GroupConsumer, GroupContext, Membership, Rebalance, lock};
+use crate::native::{self, MessageHeaders};
 use crate::ownership::Ownership;
 use crate::position;
 use crate::settings::KafkaSettings;
@@ -58,19 +60,23 @@ const CLOSE_TIME: Duration = Duration::from_secs(5);
 
 /// One worker's consumer of the log.
 pub struct KafkaSource {
+    settings: KafkaSettings,
+    worker: usize,
+    reporting: Reporting,
+    topic: String,
     /// `None` once closed.
     consumer: Option<Arc<GroupConsumer>>,
-    topic: String,
-    instance: String,
-    reporting: Reporting,
+    /// The same, for the sink.
+    slot: ConsumerSlot,
     ownership: Arc<Mutex<Ownership>>,
+    /// What librdkafka has as assigned.
     partitions: BTreeMap<PartitionId, Reading>,
+    /// Ends of partitions as of the last statistics.
+    ends: BTreeMap<PartitionId, i64>,
     /// What the group asked and the loop has not answered yet.
     unanswered: Option<Rebalance>,
-    /// Losses and assignments that only we know of, see the module's text.
-    own_rebalances: VecDeque<Polled>,
-    /// An error found behind records that were already visited.
-    deferred: Option<SourceError>,
+    /// Found behind records that were already visited, and told next.
+    deferred: Option<Result<Polled, SourceError>>,
 }
 
 /// How a partition stands with us.
@@ -80,9 +86,14 @@ enum Reading {
     Paused,
     /// Delivers from this offset on.
     From(i64),
-    /// As paused, and librdkafka has it still: given up by
-    /// ourselves, so that release and accept do not concern the group.
-    LostByUs,
+}
+
+/// What to do about an error of librdkafka's.
+enum Verdict {
+    GoOn,
+    /// Join the group anew.
+    Rejoin,
+    Tell(SourceError),
 }
 
 impl KafkaSource {
@@ -96,31 +107,49 @@ impl KafkaSource {
     /// # Errors
     /// When a setting or a secret file cannot be used.
     pub fn new(settings: &KafkaSettings, worker: usize, reporting: Reporting) -> Result<Self, ClientError> {
-        let topic = settings.topics.events();
-        let connection = Connection::new(format!("kafka-source-{worker}"), reporting.health.clone());
-        let context = GroupContext::new(connection, topic.clone());
-        let consumer: GroupConsumer = group_consumer_config(settings, worker)?.create_with_context(context)?;
-        consumer.subscribe(&[&topic])?;
-        Ok(Self {
-            consumer: Some(Arc::new(consumer)),
-            topic,
-            instance: settings.member_name(worker),
+        let mut source = Self {
+            topic: settings.topics.events(),
+            settings: settings.clone(),
+            worker,
             reporting,
+            consumer: None,
+            slot: ConsumerSlot::default(),
             ownership: Arc::default(),
             partitions: BTreeMap::new(),
+            ends: BTreeMap::new(),
             unanswered: None,
-            own_rebalances: VecDeque::new(),
             deferred: None,
-        })
+        };
+        source.join()?;
+        Ok(source)
     }
 
     /// What this worker's sink needs to commit under our membership.
-    ///
-    /// # Panics
-    /// When the source is closed.
     pub fn membership(&self) -> Membership {
-        let consumer = self.consumer.as_ref().expect("a closed source has no member to commit for");
-        Membership::new(consumer, Arc::clone(&self.ownership))
+        Membership::new(Arc::clone(&self.slot), Arc::clone(&self.ownership))
+    }
+
+    /// Becomes a member of the group.
+    fn join(&mut self) -> Result<(), ClientError> {
+        let name = format!("kafka-source-{}", self.worker);
+        let connection = Connection::new(name, self.reporting.health.clone());
+        let context = GroupContext::new(connection, self.topic.clone());
+        let config = group_consumer_config(&self.settings, self.worker)?;
+        let consumer: Arc<GroupConsumer> = Arc::new(config.create_with_context(context)?);
+        consumer.subscribe(&[&self.topic])?;
+        *lock(&self.slot) = Arc::downgrade(&consumer);
+        self.consumer = Some(consumer);
+        Ok(())
+    }
+
+    /// Leaves our membership behind and takes it up again. To the loop all
+    /// partitions are lost until the group gives them back.
+    fn rejoin(&mut self) -> Result<Polled, SourceError> {
+        let partitions: Vec<_> = self.partitions.keys().copied().collect();
+        tracing::warn!(?partitions, "a position is outside of the log: reading the committed positions again");
+        self.close();
+        self.join().map_err(|error| SourceError::Fatal(error.to_string()))?;
+        Ok(Polled::Revoked { partitions, lost: true })
     }
 
     fn consumer(&self) -> Result<&Arc<GroupConsumer>, SourceError> {
@@ -129,9 +158,6 @@ impl KafkaSource {
 
     /// The next change of the assignment that the loop has to act on.
     fn next_rebalance(&mut self) -> Result<Option<Polled>, SourceError> {
-        if let Some(own) = self.own_rebalances.pop_front() {
-            return Ok(Some(own));
-        }
         let consumer = Arc::clone(self.consumer()?);
         while let Some(rebalance) = consumer.context().next_rebalance() {
             // A cooperative rebalance that changes nothing for us wants an answer all the same.
@@ -170,58 +196,34 @@ impl KafkaSource {
         }
     }
 
-    /// What an error of librdkafka's means for the loop; `None` if nothing.
-    fn judge(&mut self, error: &KafkaError) -> Option<SourceError> {
-        let code = error.rdkafka_error_code()?;
+    /// What an error of librdkafka's means for us.
+    fn judge(&self, consumer: &GroupConsumer, error: &KafkaError) -> Verdict {
+        let Some(code) = error.rdkafka_error_code() else { return Verdict::GoOn };
         match code {
-            Code::PartitionEOF | Code::PollExceeded => None,
-            Code::AutoOffsetReset | Code::OffsetOutOfRange => {
-                self.lose_all_by_ourselves();
-                None
-            }
-            Code::FencedInstanceId => Some(self.fenced_instance()),
-            Code::Fatal => {
-                let fatal = self.consumer.as_ref().and_then(|consumer| consumer.client().fatal_error());
-                match fatal {
-                    Some((Code::FencedInstanceId, _)) => Some(self.fenced_instance()),
-                    Some((code, text)) => Some(SourceError::Fatal(format!("{text} ({code})"))),
-                    None => Some(SourceError::Fatal(error.to_string())),
-                }
-            }
+            Code::AutoOffsetReset | Code::OffsetOutOfRange => Verdict::Rejoin,
+            Code::FencedInstanceId => Verdict::Tell(self.fenced_instance()),
+            Code::Fatal => Verdict::Tell(match consumer.client().fatal_error() {
+                Some((Code::FencedInstanceId, _)) => self.fenced_instance(),
+                Some((code, text)) => SourceError::Fatal(format!("{text} ({code})")),
+                None => SourceError::Fatal(error.to_string()),
+            }),
             _ if matches!(error, KafkaError::MessageConsumptionFatal(_)) => {
-                Some(SourceError::Fatal(format!("{code}")))
+                Verdict::Tell(SourceError::Fatal(code.to_string()))
             }
-            // librdkafka reconnects by itself; when nobody is left, it says AllBrokersDown.
-            Code::BrokerTransportFailure | Code::OperationTimedOut | Code::NoError => None,
-            _ => Some(SourceError::Retry(format!("topic {}: {code}", self.topic))),
+            // librdkafka reconnects by itself (when nobody is left, it says AllBrokersDown), and a
+            // poll that came too late is followed by a revocation.
+            Code::BrokerTransportFailure | Code::OperationTimedOut | Code::PollExceeded | Code::NoError => {
+                Verdict::GoOn
+            }
+            _ => Verdict::Tell(SourceError::Retry(format!("topic {}: {code}", self.topic))),
         }
     }
 
     fn fenced_instance(&self) -> SourceError {
         SourceError::Fatal(format!(
             "another process is a member of the group as \"{}\": give each process its own kafka.instance_id",
-            self.instance
+            self.settings.member_name(self.worker)
         ))
-    }
-
-    /// The position of some partition is not in the log any more, and
-    /// librdkafka does not say of which: look at all of them again.
-    fn lose_all_by_ourselves(&mut self) {
-        let mut partitions = Vec::new();
-        for (partition, reading) in &mut self.partitions {
-            if matches!(reading, Reading::From(_)) {
-                *reading = Reading::LostByUs;
-                partitions.push(*partition);
-            }
-        }
-        if partitions.is_empty() {
-            return;
-        }
-        tracing::warn!(?partitions, "a position is outside of the log: reading the committed positions again");
-        let mut ownership = lock(&self.ownership);
-        partitions.iter().for_each(|partition| ownership.lose(*partition));
-        self.own_rebalances.push_back(Polled::Revoked { partitions: partitions.clone(), lost: true });
-        self.own_rebalances.push_back(Polled::Assigned(partitions));
     }
 
     /// The librdkafka list of some partitions of the log.
@@ -233,26 +235,14 @@ impl KafkaSource {
         list
     }
 
-    /// Sets the lag of what is read, when librdkafka has news of the ends.
-    fn report_lag(&self) {
-        let Some(ends) = self.consumer.as_ref().and_then(|consumer| consumer.context().take_ends()) else {
-            return;
-        };
-        for (partition, committed) in lock(&self.ownership).committed_positions() {
-            if let Some(end) = ends.get(&partition) {
-                let lag = (end - committed).max(0);
-                self.reporting.metrics.consumer_lag_records.of(partition.0).set(lag);
-            }
-        }
-    }
-
     /// Reads until the batch is full, the time is up, or something else comes.
-    fn read(&mut self, timeout: Duration, visit: &mut dyn FnMut(RecordRef<'_>)) -> Result<usize, SourceError> {
+    fn read(&mut self, timeout: Duration, visit: &mut dyn FnMut(RecordRef<'_>)) -> Result<Polled, SourceError> {
         let consumer = Arc::clone(self.consumer()?);
         let started = Instant::now();
         let mut until = started + timeout;
         let (mut visited, mut seen) = (0, 0);
         let mut wait = timeout;
+        let mut verdict = Verdict::GoOn;
         while visited < BATCH_RECORDS {
             match consumer.poll(wait) {
                 Some(Ok(message)) => {
@@ -266,15 +256,12 @@ impl KafkaSource {
                         break;
                     }
                 }
-                Some(Err(error)) => match self.judge(&error) {
-                    Some(error) if visited == 0 => return Err(error),
-                    Some(error) => {
-                        self.deferred = Some(error);
+                Some(Err(error)) => {
+                    verdict = self.judge(&consumer, &error);
+                    if !matches!(verdict, Verdict::GoOn) {
                         break;
                     }
-                    None if self.own_rebalances.is_empty() => {}
-                    None => break,
-                },
+                }
                 // Either there is nothing, or a rebalance or the like was served in its place.
                 None => {
                     let now = Instant::now();
@@ -285,7 +272,21 @@ impl KafkaSource {
                 }
             }
         }
-        Ok(visited)
+        // Or else we would be the last to hold it, and close it here.
+        drop(consumer);
+        let told = match verdict {
+            Verdict::GoOn => None,
+            Verdict::Tell(error) => Some(Err(error)),
+            Verdict::Rejoin => Some(self.rejoin()),
+        };
+        match (told, visited) {
+            (Some(told), 0) => told,
+            (None, 0) => Ok(Polled::Idle),
+            (told, visited) => {
+                self.deferred = told;
+                Ok(Polled::Records(visited))
+            }
+        }
     }
 
     /// Hands a record to the visitor, if it is ours and its turn.
@@ -329,48 +330,43 @@ impl KafkaSource {
 
 impl Source for KafkaSource {
     fn poll(&mut self, timeout: Duration, visit: &mut dyn FnMut(RecordRef<'_>)) -> Result<Polled, SourceError> {
-        if let Some(error) = self.deferred.take() {
-            return Err(error);
+        if let Some(told) = self.deferred.take() {
+            return told;
         }
         if let Some(rebalance) = self.next_rebalance()? {
             return Ok(rebalance);
         }
-        let visited = self.read(timeout, visit)?;
-        self.report_lag();
-        if visited > 0 {
-            self.note_read();
-            self.connection_works();
-            return Ok(Polled::Records(visited));
+        let polled = self.read(timeout, visit)?;
+        match polled {
+            Polled::Records(_) => {
+                self.note_read();
+                self.connection_works();
+                Ok(polled)
+            }
+            Polled::Idle => Ok(self.next_rebalance()?.unwrap_or(Polled::Idle)),
+            other => Ok(other),
         }
-        Ok(self.next_rebalance()?.unwrap_or(Polled::Idle))
     }
 
     fn accept(&mut self, partitions: &[PartitionId]) -> Result<(), SourceError> {
         let consumer = Arc::clone(self.consumer()?);
-        let new: Vec<_> = partitions
-            .iter()
-            .copied()
-            .filter(|partition| self.partitions.get(partition) != Some(&Reading::LostByUs))
-            .collect();
-        if !new.is_empty() {
-            let mut list = self.list(new.iter().copied());
-            // A place that always exists: an offset that does not would be an error before we
-            // seek. Nothing is delivered from there.
-            list.set_all_offsets(Offset::Beginning).map_err(|error| SourceError::Fatal(error.to_string()))?;
-            // Paused before, so that nothing is fetched in vain, and after, because librdkafka
-            // does not know every partition before it is assigned.
-            let paused = self.list(new.iter().copied());
-            let _ = consumer.pause(&paused);
-            answered(consumer.incremental_assign(&list))?;
-            consumer.pause(&paused).map_err(|error| retry("pausing", &error))?;
-        }
+        let mut list = self.list(partitions.iter().copied());
+        // A place that always exists: one that does not would be an error before we seek.
+        // Nothing is delivered from there.
+        list.set_all_offsets(Offset::Beginning).map_err(|error| SourceError::Fatal(error.to_string()))?;
+        // Paused before, so that nothing is fetched in vain, and after, because librdkafka need
+        // not know a partition before it is assigned.
+        let _ = consumer.pause(&self.list(partitions.iter().copied()));
+        answered(consumer.incremental_assign(&list))?;
+        self.unanswered = None;
+        consumer
+            .pause(&self.list(partitions.iter().copied()))
+            .map_err(|error| SourceError::Fatal(format!("new partitions cannot be paused: {error}")))?;
         let mut ownership = lock(&self.ownership);
         for partition in partitions {
             self.partitions.insert(*partition, Reading::Paused);
             ownership.accept(*partition);
         }
-        drop(ownership);
-        self.unanswered = None;
         Ok(())
     }
 
@@ -383,9 +379,14 @@ impl Source for KafkaSource {
         partitions: &[PartitionId],
         timeout: Duration,
     ) -> Result<Vec<(PartitionId, Option<Committed>)>, SourceError> {
+        let consumer = Arc::clone(self.consumer()?);
+        // Before the question: what is committed later by us counts from this membership.
+        let member = native::member_id(consumer.client()).unwrap_or_default();
+        for partition in partitions {
+            lock(&self.ownership).position_asked(*partition, &member);
+        }
         let list = self.list(partitions.iter().copied());
-        let found = self
-            .consumer()?
+        let found = consumer
             .committed_offsets(list, timeout.max(MIN_QUERY_TIME))
             .map_err(|error| retry("reading the committed offsets", &error))?;
         let mut committed = Vec::with_capacity(partitions.len());
@@ -443,22 +444,29 @@ impl Source for KafkaSource {
 
     fn release(&mut self, partitions: &[PartitionId], _lost: bool) -> Result<(), SourceError> {
         let consumer = Arc::clone(self.consumer()?);
-        let mut given_up = Vec::new();
+        let mut assigned = Vec::new();
         let mut ownership = lock(&self.ownership);
         for partition in partitions {
             ownership.release(*partition);
-            // What we only lost by ourselves comes back to us by `accept`.
-            if self.partitions.get(partition) != Some(&Reading::LostByUs) {
-                self.partitions.remove(partition);
-                given_up.push(*partition);
+            // What was lost by joining anew is not assigned any more.
+            if self.partitions.remove(partition).is_some() {
+                assigned.push(*partition);
             }
         }
         drop(ownership);
-        if !given_up.is_empty() {
-            answered(consumer.incremental_unassign(&self.list(given_up)))?;
+        if !assigned.is_empty() {
+            answered(consumer.incremental_unassign(&self.list(assigned)))?;
+            self.unanswered = None;
         }
-        self.unanswered = None;
         Ok(())
+    }
+
+    fn ends(&mut self) -> BTreeMap<PartitionId, i64> {
+        if let Some(ends) = self.consumer.as_ref().and_then(|consumer| consumer.context().take_ends()) {
+            self.ends = ends;
+        }
+        let ours = self.ends.iter().filter(|(partition, _)| self.partitions.contains_key(partition));
+        ours.map(|(partition, end)| (*partition, *end)).collect()
     }
 
     /// Closes within 5 s. The group is not told that we leave: a member with a
@@ -466,6 +474,7 @@ impl Source for KafkaSource {
     /// nothing.
     fn close(&mut self) {
         let Some(consumer) = self.consumer.take() else { return };
+        *lock(&self.slot) = Weak::new();
         consumer.context().close();
         // What the loop was told and has not answered, and what it was not told.
         let mut pending: VecDeque<_> = self.unanswered.take().into_iter().collect();
@@ -481,7 +490,7 @@ impl Source for KafkaSource {
         }
         let mut ownership = lock(&self.ownership);
         for partition in std::mem::take(&mut self.partitions).into_keys() {
-            ownership.release(partition);
+            ownership.lose(partition);
         }
         drop(ownership);
         // Dropping a consumer polls until the group is left, and may hang when the broker does.

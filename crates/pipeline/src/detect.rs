@@ -26,7 +26,7 @@ use churnwatch_core::{
     Clock, EventTime, Rules, SourceName,
     watermark::Timeliness,
 };
-use churnwatch_store::StateDir;
+use churnwatch_store::{StateDir, StoreError};
 use churnwatch_telemetry::{
     BatchCounters, CommitResult, GaugeShare, Health, LatencyFrom, Metrics, RebalanceEvent,
 };
@@ -238,7 +238,8 @@ impl<S: Source, K: Sink, C: Changelog> Detector<S, K, C> {
     }
 
     fn poll_timeout(&self) -> Duration {
-        if !self.restores.is_empty() {
+        // A partition that is stopped waits for a person, not for the loop.
+        if self.restores.values().any(|restore| !restore.is_stopped()) {
             return Duration::ZERO;
         }
         let since = self.last_commit.elapsed();
@@ -312,12 +313,25 @@ impl<S: Source, K: Sink, C: Changelog> Detector<S, K, C> {
 
     fn assigned(&mut self, partitions: &[PartitionId]) -> Result<(), DetectError> {
         self.count_rebalance(RebalanceEvent::Assigned, partitions);
+        self.refuse_new_partitions(partitions)?;
         self.source.accept(partitions)?;
         for &partition in partitions {
             self.restores.insert(partition, Restore::new(partition));
         }
         self.report_assignment();
         Ok(())
+    }
+
+    /// The log may be given more partitions while we run. From then on its
+    /// producers put accounts where their state is not.
+    fn refuse_new_partitions(&self, partitions: &[PartitionId]) -> Result<(), StoreError> {
+        let stored = self.settings.partitions;
+        match partitions.iter().filter_map(|partition| u32::try_from(partition.0).ok()).max() {
+            Some(last) if last >= stored => {
+                Err(StoreError::PartitionCount { stored, actual: last + 1 })
+            }
+            _ => Ok(()),
+        }
     }
 
     /// Partitions go: the open epoch is finished while it still may be, and
@@ -331,7 +345,7 @@ impl<S: Source, K: Sink, C: Changelog> Detector<S, K, C> {
             self.roll_back(partitions);
         }
         for partition in partitions {
-            self.changelog_let_go(*partition);
+            self.end_restore(*partition);
             self.tasks.remove(partition);
             self.last_record.remove(partition);
             self.metrics.forget_partition(partition.0);
@@ -341,9 +355,16 @@ impl<S: Source, K: Sink, C: Changelog> Detector<S, K, C> {
         committed
     }
 
-    fn changelog_let_go(&mut self, partition: PartitionId) {
-        if self.restores.remove(&partition).is_some() {
+    /// Forgets how far the restoring of a partition has come. The changelog is
+    /// let go only if it is this partition's that is being read.
+    fn end_restore(&mut self, partition: PartitionId) {
+        let Some(restore) = self.restores.remove(&partition) else { return };
+        if restore.is_reading() {
             self.changelog.end();
+        }
+        if restore.is_stopped() {
+            // Whoever owns it now has to say so.
+            self.report(&stopped_part(partition), None);
         }
     }
 
@@ -362,12 +383,13 @@ impl<S: Source, K: Sink, C: Changelog> Detector<S, K, C> {
         }
     }
 
-    /// Restores one partition at a time, a step between two polls.
+    /// Restores one partition at a time, a step between two polls. The one
+    /// whose changelog is being read goes on first: there is one reader.
     fn restore_some(&mut self) -> Result<(), DetectError> {
-        let Some(restore) = self.restores.values_mut().find(|restore| !restore.is_stopped()) else {
-            return Ok(());
-        };
-        let partition = restore.partition;
+        let reading = self.restores.values().find(|restore| restore.is_reading());
+        let next = reading.or_else(|| self.restores.values().find(|restore| !restore.is_stopped()));
+        let Some(partition) = next.map(|restore| restore.partition) else { return Ok(()) };
+        let Some(restore) = self.restores.get_mut(&partition) else { return Ok(()) };
         let place = Place {
             state: &self.state,
             partitions: self.settings.partitions,
@@ -382,7 +404,8 @@ impl<S: Source, K: Sink, C: Changelog> Detector<S, K, C> {
             Ok(Step::Going) => Ok(()),
             Ok(Step::Stopped(reason)) => {
                 tracing::error!(partition = partition.0, reason, "this partition is stopped");
-                self.report(&format!("partition {partition}"), Some(reason));
+                self.report(&stopped_part(partition), Some(reason));
+                self.report_assignment();
                 Ok(())
             }
             Ok(Step::Ready(task)) => {
@@ -628,6 +651,11 @@ fn journey(
         batch.take(account, outcome, record, origin);
     })?;
     Ok(())
+}
+
+/// The part of the worker's health that says why a partition is stopped.
+fn stopped_part(partition: PartitionId) -> String {
+    format!("partition {partition}")
 }
 
 /// Checks what the bytes alone cannot tell: the key and the clock of the sender.

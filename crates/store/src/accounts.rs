@@ -417,6 +417,12 @@ mod tests {
             change(accounts.load_for_change(&store, &id).unwrap(), n);
         }
         assert_eq!((accounts.len(), accounts.dirty_len()), (50, 50));
+        // Others that are only looked at come and go.
+        for n in 0..50 {
+            let id = AccountId::from(&*format!("other-{n}"));
+            accounts.load(&store, &id).unwrap();
+        }
+        assert!((50..=53).contains(&accounts.len()), "{}", accounts.len());
         commit(&mut store, &mut accounts).unwrap();
         assert!(accounts.len() <= 3, "{}", accounts.len());
         assert_eq!(dues(&store).unwrap().len(), 50);

@@ -347,4 +347,35 @@ mod tests {
         let _two = state.partition(1).unwrap();
         assert!(of_one > 0 && state.memory().unwrap().memtables > of_one);
     }
+
+    #[test]
+    fn open_partitions_share_the_write_buffers_as_they_come_and_go() {
+        let options = StoreOptions {
+            write_buffer_bytes: 64 << 20,
+            ..StoreOptions::default()
+        };
+        let state = StateDir::temporary(options.clone()).unwrap();
+        let _one = state.partition(0).unwrap();
+        assert_eq!(write_buffer_of(&state, 0), options.write_buffer_share(1));
+        let two = state.partition(1).unwrap();
+        assert_eq!(write_buffer_of(&state, 0), options.write_buffer_share(2));
+        assert_eq!(write_buffer_of(&state, 1), options.write_buffer_share(2));
+        drop(two);
+        assert_eq!(write_buffer_of(&state, 0), options.write_buffer_share(1));
+    }
+
+    /// As RocksDB wrote it down in the newest of its option files.
+    fn write_buffer_of(state: &StateDir, partition: i32) -> usize {
+        let mut files: Vec<PathBuf> = fs::read_dir(state.path().join(directory_of(partition)))
+            .unwrap()
+            .map(|entry| entry.unwrap().path())
+            .filter(|path| path.to_string_lossy().contains("/OPTIONS-"))
+            .collect();
+        files.sort();
+        let text = fs::read_to_string(files.last().unwrap()).unwrap();
+        let value = text
+            .lines()
+            .find_map(|line| line.trim().strip_prefix("write_buffer_size="));
+        value.unwrap().parse().unwrap()
+    }
 }

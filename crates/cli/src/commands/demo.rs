@@ -12,6 +12,7 @@ use anyhow::Context;
 use churnwatch_core::alert::TransitionKind;
 use churnwatch_kafka::{EventProducer, Reporting};
 use churnwatch_telemetry::{Health, Metrics};
+use churnwatch_wire::AlertBody;
 use clap::Args;
 
 use super::{
@@ -22,7 +23,7 @@ use crate::{
     config::Config,
     demo::{self, Fleet, STORIES, story::Ending},
     exit::{Exit, Failure, OrExit},
-    output::{Format, alerts_table, read_alerts},
+    output::{Format, alerts_table, read_alerts, table},
 };
 
 /// Arguments of `demo`.
@@ -80,17 +81,20 @@ fn show(args: &DemoArgs, config: &Config) -> Result<(), Exit> {
         Format::Table => {
             let mut out = io::stdout().lock();
             writeln!(out, "{}", alerts_table(&found)).or_exit(Failure::Output)?;
-            let opened = found.iter().filter(|alert| alert.transition == TransitionKind::Opened);
+            writeln!(out, "{}", stories_told(&found)).or_exit(Failure::Output)?;
+            let opened: Vec<&AlertBody> =
+                found.iter().filter(|alert| alert.transition == TransitionKind::Opened).collect();
             writeln!(
                 out,
-                "{} alerts opened, {} transitions in all, from {} records in {:.1} s.",
-                opened.count(),
+                "{} alerts opened, {} of them outside of the stories; {} transitions in all, from {} \
+                 records in {:.1} s.",
+                opened.len(),
+                opened.iter().filter(|alert| !is_told(alert)).count(),
                 found.len(),
                 summary.records,
                 began.elapsed().as_secs_f64(),
             )
             .or_exit(Failure::Output)?;
-            writeln!(out, "{}", stories_told(&found)).or_exit(Failure::Output)?;
             writeln!(
                 out,
                 "The full records, each with its evidence and playbook: {}\nThe events: {}",
@@ -112,26 +116,37 @@ fn show(args: &DemoArgs, config: &Config) -> Result<(), Exit> {
     }
 }
 
-/// How many of the told stories the detector found, and which it did not.
-fn stories_told(found: &[churnwatch_wire::AlertBody]) -> String {
-    let missed: Vec<String> = STORIES
-        .iter()
-        .filter(|story| {
-            let heard = found.iter().any(|alert| {
-                alert.account_id == story.account && alert.signal.as_str() == story.signal
-            });
-            heard == (story.ending == Ending::NoAlert)
-        })
-        .map(|story| format!("{} ({})", story.account, story.signal))
-        .collect();
-    let told = STORIES.len() - missed.len();
-    let mut text = format!("{told} of {} told stories came out as told", STORIES.len());
-    if missed.is_empty() {
-        text.push('.');
-    } else {
-        text.push_str(&format!("; not so: {}.", missed.join(", ")));
+/// Whether an alert is one that a story brings with it.
+fn is_told(alert: &AlertBody) -> bool {
+    STORIES.iter().any(|story| {
+        let signal = alert.signal.as_str();
+        alert.account_id == story.account && (signal == story.signal || story.also.contains(&signal))
+    })
+}
+
+/// The told stories, and whether the detector heard each.
+fn stories_told(found: &[AlertBody]) -> String {
+    let mut table = table(&["account", "what was told", "what came of it"]);
+    for story in STORIES {
+        let first = found.iter().find(|alert| {
+            alert.account_id == story.account && alert.signal.as_str() == story.signal
+        });
+        let heard = first.map_or_else(
+            || "no alert".to_owned(),
+            |alert| {
+                let day = alert.updated_at.0.utc_day();
+                format!("{} {} on {day}", story.signal, alert.severity.as_str())
+            },
+        );
+        let as_told = first.is_none() == (story.ending == Ending::NoAlert);
+        let verdict = if as_told { "as told" } else { "NOT as told" };
+        table.add_row(vec![
+            story.account.to_owned(),
+            story.what_happens.to_owned(),
+            format!("{heard}: {verdict}"),
+        ]);
     }
-    text
+    table.to_string()
 }
 
 fn write_events(fleet: &Fleet, dir: &Path, path: &Path) -> anyhow::Result<()> {

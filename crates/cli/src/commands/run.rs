@@ -10,7 +10,7 @@ use std::{
         atomic::{AtomicBool, Ordering},
     },
     thread,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use churnwatch_core::Rules;
@@ -88,7 +88,8 @@ pub(crate) fn run(args: RunArgs) -> Result<(), Exit> {
     result
 }
 
-/// Sets `stop` at the first SIGTERM or SIGINT; ends the program at the second.
+/// Sets `stop` at the first SIGTERM or SIGINT; ends the program at a later one,
+/// which is not the same one passed on twice by whoever supervises us.
 async fn stop_on_signals(stop: Arc<AtomicBool>) {
     let (Ok(mut terminate), Ok(mut interrupt)) =
         (signal(SignalKind::terminate()), signal(SignalKind::interrupt()))
@@ -96,12 +97,15 @@ async fn stop_on_signals(stop: Arc<AtomicBool>) {
         tracing::error!("signals cannot be received; stop the process by SIGKILL, nothing is lost");
         return;
     };
+    let mut first = None;
     loop {
         tokio::select! {
             _ = terminate.recv() => {}
             _ = interrupt.recv() => {}
         }
-        if stop.swap(true, Ordering::Relaxed) {
+        stop.store(true, Ordering::Relaxed);
+        let asked = *first.get_or_insert_with(Instant::now);
+        if asked.elapsed() > Duration::from_secs(1) {
             tracing::warn!("stopping at once; what is not committed will be read again");
             std::process::exit(130);
         }

@@ -13,10 +13,12 @@ use serde::{Serialize, Serializer};
 pub(crate) const PERIOD_DAYS: u32 = 182;
 
 /// 2026-01-05T00:00:00Z, a Monday, in milliseconds since the Unix epoch.
+#[cfg(test)]
 pub(crate) const PERIOD_START_MS: i64 = START.0 * 1000;
 
 /// 2026-07-06T00:00:00Z, the end of the period (excluded), in milliseconds
 /// since the Unix epoch.
+#[cfg(test)]
 pub(crate) const PERIOD_END_MS: i64 = END.0 * 1000;
 
 const DAY_SECONDS: i64 = 86_400;

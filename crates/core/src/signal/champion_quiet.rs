@@ -12,7 +12,8 @@
 //!
 //! **Fires when.** The log odds that the user has left (as in `usage_silent`)
 //! exceed 0 and at least 14 days of silence have passed, while the account
-//! itself is not silent and no absence is known; or two approaches of the last
+//! itself is not silent and no absence is known (silence counts anew from the
+//! end of an announced absence); or two approaches of the last
 //! 21 days are unanswered. Critical for a declared sponsor.
 //!
 //! **Clears when.** The champion did core actions on two distinct days, or
@@ -32,7 +33,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{About, Explanation, Signal, SignalId, View, percent, plain};
 use crate::{
-    account::{AccountState, Contact, InferredChampion, Seat, SeatStatus},
+    account::{AccountState, Contact, InferredChampion, Rhythm, Seat, SeatStatus},
     alert::{Evidence, Playbook, Severity, Window},
     event::{ContactAction, Fact, Role},
     ids::UserId,
@@ -248,6 +249,21 @@ impl ChampionQuiet {
         }
     }
 
+    /// The silence that no announced absence explains: counted from the last
+    /// active day or from the end of the absence, whichever is later.
+    fn unexplained_silence(&self, view: &View<'_>, champion: &Watched<'_>, rhythm: &Rhythm) -> f64 {
+        let history = view.history();
+        let silence = rhythm.silence(history.clock);
+        let back = champion.contact.and_then(|contact| contact.away_until);
+        match back.map(|until| until.local_day(view.account.zone())) {
+            Some(back) if back > view.day => 0.0,
+            Some(back) if back > rhythm.last.day => {
+                silence.min(history.clock.total - history.clock_at(back).0.total)
+            }
+            _ => silence,
+        }
+    }
+
     fn read(&self, view: &View<'_>, champion: &Watched<'_>, account_silent: bool) -> Reading {
         let clock = view.history().clock;
         let rhythm = champion.seat.and_then(|seat| seat.rhythm.as_ref());
@@ -257,7 +273,9 @@ impl ChampionQuiet {
         let unanswered = champion.contact.map_or(0, |contact| {
             contact.unanswered_within(view.now, self.unanswered_days.into())
         });
-        let s = rhythm.map_or(0.0, |rhythm| rhythm.silence(clock));
+        let s = rhythm.map_or(0.0, |rhythm| {
+            self.unexplained_silence(view, champion, rhythm)
+        });
         let score = rhythm.map_or(0.0, |rhythm| rhythm.log_odds_left(s));
         let known_for = rhythm.map_or(0, |rhythm| view.day.since(rhythm.first) + 1);
         let comparable = rhythm.is_some()

@@ -24,8 +24,9 @@ use std::collections::BTreeMap;
 use expect_test::Expect;
 
 use crate::{
-    AccountState, Event, EventId, EventTime, Fact, FleetDay, Input, Rules, SignalId, apply,
+    AccountState, Event, EventId, EventTime, Fact, FleetDay, Input, Rules, SignalId,
     alert::{Transition, TransitionKind, alert_key},
+    apply,
     event::{
         Actor, Command, CommandAction, ContactAction, ContactTouch, Money, Patch, ProfilePatch,
         Role, SeatAction, SeatChange, Segment, Ticket, TicketAction, TicketSeverity, Usage,
@@ -120,8 +121,15 @@ fn short_line_of(transition: &Transition) -> String {
         _ if transition.kind == TransitionKind::Updated => alert.phase.as_str(),
         _ => alert.severity.as_str(),
     };
-    let subject = alert.subject.as_ref().map_or(String::new(), |who| format!(" {who}"));
-    format!("day {} {} {how}{subject}", day_of(transition.at), transition.kind.as_str())
+    let subject = alert
+        .subject
+        .as_ref()
+        .map_or(String::new(), |who| format!(" {who}"));
+    format!(
+        "day {} {} {how}{subject}",
+        day_of(transition.at),
+        transition.kind.as_str()
+    )
 }
 
 fn line_of(transition: &Transition) -> String {
@@ -153,7 +161,10 @@ pub(crate) fn play(rules: &Rules, timeline: &Timeline) -> Played {
     for (arrival, event) in &timeline.events {
         loop_.event(*arrival, event);
     }
-    let last = timeline.events.last().map_or(DAY_0.start(), |(arrival, _)| *arrival);
+    let last = timeline
+        .events
+        .last()
+        .map_or(DAY_0.start(), |(arrival, _)| *arrival);
     let end = timeline.end.map_or(last.utc_day().end(), Day::end);
     loop_.looks_until(end);
     loop_.played
@@ -179,16 +190,27 @@ impl<'a> Loop<'a> {
             repeats: 0,
             on_closed_days: 0,
         };
-        Self { rules, fleet, played }
+        Self {
+            rules,
+            fleet,
+            played,
+        }
     }
 
     pub(crate) fn looks_until(&mut self, time: EventTime) {
         while let Some(due) = self.played.account.next_due().filter(|&due| due <= time) {
             let day = due.plus_millis(-1).utc_day();
-            let fleet = self.fleet.get(&day).copied().unwrap_or(FleetDay::calendar(day));
+            let fleet = self
+                .fleet
+                .get(&day)
+                .copied()
+                .unwrap_or(FleetDay::calendar(day));
             let outcome = apply(&mut self.played.account, self.rules, Input::Close(&fleet));
             self.played.transitions.extend(outcome.transitions);
-            assert!(self.played.account.next_due() > Some(due) || self.played.account.next_due().is_none());
+            assert!(
+                self.played.account.next_due() > Some(due)
+                    || self.played.account.next_due().is_none()
+            );
         }
     }
 
@@ -220,15 +242,18 @@ impl Timeline {
         let mut words = line.split_whitespace().peekable();
         let days: Vec<i32> = match words.next() {
             Some("day") => days(words.next()),
-            Some("workdays") => {
-                days(words.next()).into_iter().filter(|day| day.rem_euclid(7) < 5).collect()
-            }
+            Some("workdays") => days(words.next())
+                .into_iter()
+                .filter(|day| day.rem_euclid(7) < 5)
+                .collect(),
             Some("every") => {
                 let every = number(words.next());
                 let [d, from, first, to, last] = [(); 5].map(|()| words.next().unwrap_or(""));
                 assert!((d, from, to) == ("d", "from", "to"), "in {line:?}");
                 let last = number(Some(last));
-                (number(Some(first))..=last).step_by(every as usize).collect()
+                (number(Some(first))..=last)
+                    .step_by(every as usize)
+                    .collect()
             }
             _ => panic!("a line begins with day, workdays or every: {line:?}"),
         };
@@ -327,7 +352,11 @@ fn usages(words: &[&str]) -> Vec<Fact> {
         None => vec![None],
         Some(users) => names(users).into_iter().map(Some).collect(),
     };
-    let actor = if words[0] == "core" { Actor::Person } else { Actor::Service };
+    let actor = if words[0] == "core" {
+        Actor::Person
+    } else {
+        Actor::Service
+    };
     let features = after(words, "on").map_or(vec!["work".to_owned()], names);
     let mut facts = Vec::new();
     for user in &users {
@@ -345,7 +374,10 @@ fn usages(words: &[&str]) -> Vec<Fact> {
 
 /// `ticket P2 area=api mood=-0.5 action=escalated x3`: three such.
 fn tickets(words: &[&str]) -> Vec<Fact> {
-    let count = words.iter().find_map(|word| word.strip_prefix('x')?.parse().ok()).unwrap_or(1);
+    let count = words
+        .iter()
+        .find_map(|word| word.strip_prefix('x')?.parse().ok())
+        .unwrap_or(1);
     let ticket = Ticket {
         ticket: value(words, "id").unwrap_or("t").into(),
         action: match value(words, "action").unwrap_or("opened") {
@@ -390,7 +422,10 @@ fn profile(words: &[&str]) -> ProfilePatch {
             "zone" => patch.time_zone = Patch::Set(Zone::named(value).expect("a known zone")),
             "mrr" => {
                 let amount = i64::from(number(Some(value)));
-                patch.mrr = Patch::Set(Money { amount, currency: "EUR".into() });
+                patch.mrr = Patch::Set(Money {
+                    amount,
+                    currency: "EUR".into(),
+                });
             }
             "core" => {
                 let features = value.split(',').map(Into::into).collect();
@@ -405,7 +440,10 @@ fn profile(words: &[&str]) -> ProfilePatch {
 /// `snooze champion_quiet u1 until=day50`
 fn command(action: CommandAction, words: &[&str]) -> Fact {
     let signal = SignalId::named(words[1]).expect("a known signal");
-    let subject = words.get(2).filter(|word| !word.contains('=')).map(|&user| user.into());
+    let subject = words
+        .get(2)
+        .filter(|word| !word.contains('='))
+        .map(|&user| user.into());
     Fact::Command(Command {
         action,
         alert_key: alert_key(&ACCOUNT.into(), signal, subject.as_ref()).into(),
@@ -440,12 +478,16 @@ fn names(word: &str) -> Vec<String> {
     };
     let stem = first.trim_end_matches(|c: char| c.is_ascii_digit());
     let number_in = |name: &str| number(name.strip_prefix(stem));
-    (number_in(first)..=number_in(last)).map(|n| format!("{stem}{n}")).collect()
+    (number_in(first)..=number_in(last))
+        .map(|n| format!("{stem}{n}"))
+        .collect()
 }
 
 /// `day200` (or `200`): the start of that day.
 fn moment(word: &str) -> EventTime {
-    DAY_0.plus(number(Some(word.strip_prefix("day").unwrap_or(word)))).start()
+    DAY_0
+        .plus(number(Some(word.strip_prefix("day").unwrap_or(word))))
+        .start()
 }
 
 fn after<'a>(words: &[&'a str], what: &str) -> Option<&'a str> {
@@ -454,15 +496,21 @@ fn after<'a>(words: &[&'a str], what: &str) -> Option<&'a str> {
 }
 
 fn value<'a>(words: &[&'a str], key: &str) -> Option<&'a str> {
-    words.iter().find_map(|word| word.split_once('=').filter(|(k, _)| *k == key).map(|(_, v)| v))
+    words.iter().find_map(|word| {
+        word.split_once('=')
+            .filter(|(k, _)| *k == key)
+            .map(|(_, v)| v)
+    })
 }
 
 fn number(word: Option<&str>) -> i32 {
-    word.and_then(|word| word.parse().ok()).unwrap_or_else(|| panic!("{word:?} is no number"))
+    word.and_then(|word| word.parse().ok())
+        .unwrap_or_else(|| panic!("{word:?} is no number"))
 }
 
 fn real(word: &str) -> f64 {
-    word.parse().unwrap_or_else(|_| panic!("{word:?} is no number"))
+    word.parse()
+        .unwrap_or_else(|_| panic!("{word:?} is no number"))
 }
 
 #[test]

@@ -52,7 +52,8 @@ pub(crate) fn group_consumer_config(settings: &KafkaSettings, worker: usize) -> 
         ("session.timeout.ms", &session_ms.to_string()),
         // Several heartbeats fit into a session, so that one may be lost.
         ("heartbeat.interval.ms", &(session_ms / 10).clamp(100, 3_000).to_string()),
-        // Lag is taken from the statistics: librdkafka knows the end of what it fetches.
+        // The ends of the partitions, for the lag, are taken from the statistics: librdkafka knows
+        // them of what it fetches.
         ("statistics.interval.ms", "5000"),
     ]);
     Ok(config)

@@ -1,16 +1,13 @@
 //! Whether a client reaches its brokers, as `/readyz` should say it.
 
-use std::sync::Mutex;
-use std::sync::PoisonError;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use churnwatch_telemetry::Health;
 use rdkafka::error::KafkaError;
 use rdkafka::types::RDKafkaErrorCode as Code;
 
 /// A client's contact with its brokers. Errors that stop the client are a
-/// cause against readiness until the next sign of life; the others are counted
-/// and logged.
+/// cause against readiness until the next sign of life; all are logged.
 #[derive(Debug)]
 pub(crate) struct Connection {
     /// Our name for the client: the component in [`Health`] and in logs.
@@ -18,8 +15,6 @@ pub(crate) struct Connection {
     health: Health,
     /// Whether a cause is set; spares the hot path a lock.
     troubled: AtomicBool,
-    errors: AtomicU64,
-    last_error: Mutex<Option<String>>,
 }
 
 impl Connection {
@@ -28,8 +23,6 @@ impl Connection {
             name,
             health,
             troubled: AtomicBool::new(false),
-            errors: AtomicU64::new(0),
-            last_error: Mutex::new(None),
         }
     }
 
@@ -43,10 +36,8 @@ impl Connection {
         if is_no_trouble(code) {
             return;
         }
-        self.errors.fetch_add(1, Ordering::Relaxed);
         let text = if reason.is_empty() { error.to_string() } else { reason.to_owned() };
         tracing::warn!(target: "librdkafka", client = self.name, code = ?code, "{text}");
-        *self.last_error.lock().unwrap_or_else(PoisonError::into_inner) = Some(text.clone());
         if stops_the_client(code) {
             self.trouble(text);
         }
@@ -65,16 +56,6 @@ impl Connection {
             self.health.set_cause(&self.name, None);
             tracing::info!(target: "librdkafka", client = self.name, "in contact with the brokers again");
         }
-    }
-
-    /// Errors so far.
-    pub(crate) fn errors(&self) -> u64 {
-        self.errors.load(Ordering::Relaxed)
-    }
-
-    /// The newest error, in librdkafka's words.
-    pub(crate) fn last_error(&self) -> Option<String> {
-        self.last_error.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 }
 
@@ -133,23 +114,13 @@ mod tests {
         );
         connection.works();
         assert_eq!(health.readiness(), []);
-        assert_eq!(connection.last_error().as_deref(), Some("1/1 brokers are down"));
-        assert_eq!(connection.errors(), 1);
     }
 
     #[test]
-    fn one_lost_connection_is_counted_and_no_cause() {
+    fn one_lost_connection_is_no_cause() {
         let (health, connection) = connection();
         connection.error(&KafkaError::Global(Code::BrokerTransportFailure), "broker 1: disconnected");
         assert_eq!(health.readiness(), []);
-        assert_eq!(connection.errors(), 1);
-    }
-
-    #[test]
-    fn the_end_of_a_partition_is_no_error() {
-        let (_, connection) = connection();
-        connection.error(&KafkaError::Global(Code::PartitionEOF), "");
-        assert_eq!((connection.errors(), connection.last_error()), (0, None));
     }
 
     #[test]

@@ -141,8 +141,13 @@ impl Cluster {
             topic = topic.set(setting, value);
         }
         let options = options().validate_only(dry_run);
-        let results = pollster::block_on(self.admin.create_topics([&topic], &options))
-            .map_err(|error| self.unreachable(&error))?;
+        let results = pollster::block_on(self.admin.create_topics([&topic], &options)).map_err(|error| match error {
+            // librdkafka does not even ask.
+            KafkaError::AdminOpCreation(reason) => {
+                TopicsError::Refused { topic: spec.name.clone(), doing: "creating it", reason }
+            }
+            error => self.unreachable(&error),
+        })?;
         for result in results {
             result.map_err(|(topic, code)| TopicsError::Refused {
                 topic,

@@ -154,6 +154,7 @@ pub(crate) fn accept_assignment(source: &mut KafkaSource) -> Vec<PartitionId> {
 /// Takes the first assignment and reads it from the start.
 pub(crate) fn start(source: &mut KafkaSource) -> Vec<PartitionId> {
     let partitions = accept_assignment(source);
+    source.committed(&partitions, LIMIT).unwrap();
     for partition in &partitions {
         source.resume(*partition, 0).unwrap();
     }

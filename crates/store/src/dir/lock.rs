@@ -51,8 +51,11 @@ impl DirLock {
 
 impl Drop for DirLock {
     fn drop(&mut self) {
-        // Best effort: what is left is overwritten by the next holder.
+        // Best effort: a name that is left is overwritten by the next holder.
         let _ = self.0.set_len(0);
+        // Closing alone would not release it while a child process that this
+        // one is just starting still has a copy of the descriptor.
+        let _ = self.0.unlock();
     }
 }
 

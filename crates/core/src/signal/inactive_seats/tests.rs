@@ -19,12 +19,16 @@ fn steady(account: &str, active: u32, days: i32) -> String {
     } else {
         format!("core by u1..u{active}")
     };
-    format!("day 0 account seats=100 {account}\n every 7 d from 0 to {days} {users}\n day {days} end")
+    format!(
+        "day 0 account seats=100 {account}\n every 7 d from 0 to {days} {users}\n day {days} end"
+    )
 }
 
 /// The severity of the first alert, and its day.
 fn first(account: &str, active: u32, days: i32) -> Option<String> {
-    opened(InactiveSeats::default(), &steady(account, active, days)).first().cloned()
+    opened(InactiveSeats::default(), &steady(account, active, days))
+        .first()
+        .cloned()
 }
 
 #[test]
@@ -33,15 +37,25 @@ fn fifty_seats_of_which_twelve_stay_in_use() {
         every 7 d from 0 to 112 core by u1..u41
         every 7 d from 119 to 210 core by u1..u12
         day 210 end";
-    check_signal(InactiveSeats::default(), story, expect!["day 146 opened critical: 12 of 50 purchased seats active in 28 d (24 %)"]);
+    check_signal(
+        InactiveSeats::default(),
+        story,
+        expect!["day 146 opened critical: 12 of 50 purchased seats active in 28 d (24 %)"],
+    );
 }
 
 #[test]
 fn the_band_must_be_left_for_seven_looks() {
     // Day 59 is the 60th observed: looks 59 to 65.
-    assert_eq!(first("segment=low", 30, 90).as_deref(), Some("day 65 warning"));
+    assert_eq!(
+        first("segment=low", 30, 90).as_deref(),
+        Some("day 65 warning")
+    );
     let at = |looks| {
-        opened(with(|settings| settings.sustain_looks = looks), &steady("segment=low", 30, 90))
+        opened(
+            with(|settings| settings.sustain_looks = looks),
+            &steady("segment=low", 30, 90),
+        )
     };
     assert_eq!(at(1), ["day 59 warning"]);
     assert_eq!(at(8), ["day 66 warning"]);
@@ -77,11 +91,18 @@ fn high_touch_is_judged_by_tenure() {
         (75, "", "", "day 279 opened warning"),
         (76, "", "", ""),
     ] {
-        let moves = moves(InactiveSeats::default(), &steady("segment=high", active, 400));
-        let want: Vec<String> = [early.replace("day 65 ", "day 65 opened "), middle.into(), late.into()]
-            .into_iter()
-            .filter(|line: &String| !line.is_empty())
-            .collect();
+        let moves = moves(
+            InactiveSeats::default(),
+            &steady("segment=high", active, 400),
+        );
+        let want: Vec<String> = [
+            early.replace("day 65 ", "day 65 opened "),
+            middle.into(),
+            late.into(),
+        ]
+        .into_iter()
+        .filter(|line: &String| !line.is_empty())
+        .collect();
         assert_eq!(moves, want, "{active} of 100");
     }
 }
@@ -97,12 +118,21 @@ fn a_renewal_within_half_a_year_makes_the_late_band_critical() {
     assert_eq!(at(279 + 181, 12), ["day 279 warning"]);
     assert_eq!(at(279 + 100, 5), ["day 279 warning"], "a short term");
     assert_eq!(at(278, 12), ["day 279 warning"], "past");
-    assert_eq!(opened(InactiveSeats::default(), &steady("segment=high renewal=day400 term=12", 76, 390)), NOTHING);
+    assert_eq!(
+        opened(
+            InactiveSeats::default(),
+            &steady("segment=high renewal=day400 term=12", 76, 390)
+        ),
+        NOTHING
+    );
 }
 
 #[test]
 fn a_renewal_does_not_raise_the_other_bands() {
-    assert_eq!(first("segment=low renewal=day100 term=12", 30, 90).as_deref(), Some("day 65 warning"));
+    assert_eq!(
+        first("segment=low renewal=day100 term=12", 30, 90).as_deref(),
+        Some("day 65 warning")
+    );
 }
 
 #[test]
@@ -110,31 +140,58 @@ fn few_seats_are_not_judged() {
     let at = |seats: u32| {
         opened(
             InactiveSeats::default(),
-            &format!("day 0 account seats={seats}\n every 7 d from 0 to 90 core by u1\n day 90 end"),
+            &format!(
+                "day 0 account seats={seats}\n every 7 d from 0 to 90 core by u1\n day 90 end"
+            ),
         )
         .len()
     };
     assert_eq!([at(4), at(5)], [0, 1]);
     let more = with(|settings| settings.min_seats = 6);
-    assert_eq!(opened(more, "day 0 account seats=5\n every 7 d from 0 to 90 core by u1"), NOTHING);
-    assert_eq!(opened(InactiveSeats::default(), "every 7 d from 0 to 90 core by u1"), NOTHING, "unknown seats");
+    assert_eq!(
+        opened(
+            more,
+            "day 0 account seats=5\n every 7 d from 0 to 90 core by u1"
+        ),
+        NOTHING
+    );
+    assert_eq!(
+        opened(
+            InactiveSeats::default(),
+            "every 7 d from 0 to 90 core by u1"
+        ),
+        NOTHING,
+        "unknown seats"
+    );
 }
 
 #[test]
 fn tenure_is_the_lesser_of_contract_and_observation() {
     // Signed years ago, observed since day 0.
-    assert_eq!(first("segment=low started=day-900", 30, 120).as_deref(), Some("day 65 warning"));
+    assert_eq!(
+        first("segment=low started=day-900", 30, 120).as_deref(),
+        Some("day 65 warning")
+    );
     // Signed on day 30, tried out before: tenure 60 on day 90.
-    assert_eq!(first("segment=low started=day30", 30, 120).as_deref(), Some("day 96 warning"));
+    assert_eq!(
+        first("segment=low started=day30", 30, 120).as_deref(),
+        Some("day 96 warning")
+    );
     let later = with(|settings| settings.min_tenure_days = 61);
-    assert_eq!(opened(later, &steady("segment=low", 30, 120)), ["day 66 warning"]);
+    assert_eq!(
+        opened(later, &steady("segment=low", 30, 120)),
+        ["day 66 warning"]
+    );
 }
 
 #[test]
 fn below_28_observed_days_of_usage_nothing_fires() {
     // Usage flows from day 70 on: day 97 is its 28th observed day.
     let story = "day 0 account seats=100\n every 7 d from 70 to 130 core by u1..u10";
-    assert_eq!(opened(InactiveSeats::default(), story), ["day 103 critical"]);
+    assert_eq!(
+        opened(InactiveSeats::default(), story),
+        ["day 103 critical"]
+    );
 }
 
 /// 20 of 24 seats, then `left`; the 28 days are theirs alone from day 167 on.
@@ -149,9 +206,13 @@ fn fall(seats: u32, before: u32, left: u32) -> String {
 
 #[test]
 fn a_fall_is_an_alert_on_change_and_rebased_after_four_weeks() {
-    check_signal(InactiveSeats::default(), &fall(20, 20, 16), expect![[r#"
+    check_signal(
+        InactiveSeats::default(),
+        &fall(20, 20, 16),
+        expect![[r#"
         day 167 opened warning: 16 active users in 28 d where 20 were usual, of 20 purchased seats (80 %)
-        day 195 resolved rebased: 16 active users in 28 d where 20 were usual, of 20 purchased seats (80 %)"#]]);
+        day 195 resolved rebased: 16 active users in 28 d where 20 were usual, of 20 purchased seats (80 %)"#]],
+    );
 }
 
 #[test]
@@ -159,12 +220,40 @@ fn a_fall_needs_points_users_and_share() {
     let days = |settings, story: &str| opened(settings, story);
     // 20 to 17 of 20: 15 points, 3 users, 15 % only.
     let exact = fall(20, 20, 17);
-    assert_eq!(days(with(|s| s.fall_share = 0.15), &exact), ["day 167 warning"]);
+    assert_eq!(
+        days(with(|s| s.fall_share = 0.15), &exact),
+        ["day 167 warning"]
+    );
     assert_eq!(days(with(|s| s.fall_share = 0.151), &exact), NOTHING);
-    assert_eq!(days(with(|s| { s.fall_share = 0.1; s.fall_points = 0.151; }), &exact), NOTHING);
-    assert_eq!(days(with(|s| { s.fall_share = 0.1; s.fall_users = 4; }), &exact), NOTHING);
-    assert_eq!(days(InactiveSeats::default(), &exact), NOTHING, "20 % is the default");
-    assert_eq!(days(InactiveSeats::default(), &fall(20, 20, 16)), ["day 167 warning"]);
+    assert_eq!(
+        days(
+            with(|s| {
+                s.fall_share = 0.1;
+                s.fall_points = 0.151;
+            }),
+            &exact
+        ),
+        NOTHING
+    );
+    assert_eq!(
+        days(
+            with(|s| {
+                s.fall_share = 0.1;
+                s.fall_users = 4;
+            }),
+            &exact
+        ),
+        NOTHING
+    );
+    assert_eq!(
+        days(InactiveSeats::default(), &exact),
+        NOTHING,
+        "20 % is the default"
+    );
+    assert_eq!(
+        days(InactiveSeats::default(), &fall(20, 20, 16)),
+        ["day 167 warning"]
+    );
 }
 
 #[test]
@@ -177,7 +266,11 @@ fn a_rebased_fall_is_mute_but_the_band_still_speaks() {
         day 300 end";
     assert_eq!(
         moves(InactiveSeats::default(), story),
-        ["day 167 opened warning", "day 195 resolved rebased", "day 237 opened warning"]
+        [
+            "day 167 opened warning",
+            "day 195 resolved rebased",
+            "day 237 opened warning"
+        ]
     );
 }
 
@@ -187,7 +280,10 @@ fn a_worse_band_escalates() {
         every 7 d from 0 to 133 core by u1..u9
         every 7 d from 140 to 250 core by u1..u4
         day 250 end";
-    assert_eq!(moves(InactiveSeats::default(), story), ["day 65 opened warning", "day 161 escalated critical"]);
+    assert_eq!(
+        moves(InactiveSeats::default(), story),
+        ["day 65 opened warning", "day 161 escalated critical"]
+    );
 }
 
 #[test]
@@ -201,8 +297,14 @@ fn clears_five_points_above_the_band_for_seven_looks() {
              day 200 end"
         )
     };
-    assert_eq!(moves(InactiveSeats::default(), &story(55)), ["day 65 opened warning", "day 146 resolved cleared"]);
-    assert_eq!(moves(InactiveSeats::default(), &story(54)), ["day 65 opened warning"]);
+    assert_eq!(
+        moves(InactiveSeats::default(), &story(55)),
+        ["day 65 opened warning", "day 146 resolved cleared"]
+    );
+    assert_eq!(
+        moves(InactiveSeats::default(), &story(54)),
+        ["day 65 opened warning"]
+    );
     let wider = with(|settings| settings.clear_points = 0.06);
     assert_eq!(moves(wider, &story(55)), ["day 65 opened warning"]);
 }
@@ -221,13 +323,32 @@ fn comes_back_within_the_cooldown_as_the_same_and_later_as_new() {
     };
     assert_eq!(
         moves(InactiveSeats::default(), &story(119)),
-        ["day 65 opened warning", "day 125 resolved cleared", "day 153 opened warning"]
+        [
+            "day 65 opened warning",
+            "day 125 resolved cleared",
+            "day 153 opened warning"
+        ]
     );
-    let quick = with(|settings| settings.sustain_looks = 1);
-    let lines = moves(quick, "day 0 account seats=100
-         every 7 d from 0 to 300 core by u1..u40
-         day 100 core by u41..u60");
-    assert_eq!(lines[..2], ["day 59 opened warning", "day 106 resolved cleared"]);
+    // Twenty more seats in use for a while, then twice the seats.
+    let story = |bought: i32| {
+        format!(
+            "day 0 account seats=100
+             every 7 d from 0 to 120 core by u1..u40
+             every 7 d from 100 to 130 core by u41..u60
+             day {bought} account seats=200"
+        )
+    };
+    let quick = || with(|settings| settings.sustain_looks = 1);
+    let opened = "day 59 opened warning";
+    let cleared = "day 106 resolved cleared";
+    assert_eq!(
+        moves(quick(), &story(120)),
+        [opened, cleared, "day 120 reopened warning"]
+    );
+    assert_eq!(
+        moves(quick(), &story(121)),
+        [opened, cleared, "day 121 opened warning"]
+    );
 }
 
 #[test]
@@ -265,8 +386,13 @@ fn the_evidence_counts_seats_and_names_the_idlest() {
         day 0 seat u1 activated\n day 0 seat u2 activated\n day 0 seat u3 invited
         day 0 core by u2\n every 7 d from 0 to 90 core by u1";
     let transitions = crate::signal::timeline::run(InactiveSeats::default(), story);
-    let text: Vec<String> =
-        transitions[0].alert.evidence.0.iter().map(|(name, datum)| format!("{name}: {datum:?}")).collect();
+    let text: Vec<String> = transitions[0]
+        .alert
+        .evidence
+        .0
+        .iter()
+        .map(|(name, datum)| format!("{name}: {datum:?}"))
+        .collect();
     expect![[r#"
         rule: Text("level")
         purchased: Count(6)

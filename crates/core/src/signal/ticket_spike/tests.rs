@@ -35,9 +35,13 @@ fn spread(days: i32) -> String {
 
 #[test]
 fn three_tickets_in_a_day_where_one_a_week_is_usual() {
-    check_signal(TicketSpike::default(), &burst("day 100 ticket P2 area=api x4"), expect![[r#"
+    check_signal(
+        TicketSpike::default(),
+        &burst("day 100 ticket P2 area=api x4"),
+        expect![[r#"
         day 100 opened warning: 3 tickets (weighted) in 24 h where 0.1 are usual; 100 % about api
-        day 100 escalated critical: 4 tickets (weighted) in 24 h where 0.1 are usual; 100 % about api"#]]);
+        day 100 escalated critical: 4 tickets (weighted) in 24 h where 0.1 are usual; 100 % about api"#]],
+    );
 }
 
 #[test]
@@ -45,7 +49,11 @@ fn the_rate_the_tail_and_the_score_are_those_worked_out_apart() {
     let alert = run(TicketSpike::default(), &spread(5)).remove(0).alert;
     assert_eq!((alert.observed, alert.expected), (5.0, 0.75));
     // -ln(.0010646777727858492)
-    assert!((alert.score - 6.845_082_774_5).abs() < 1e-6, "{}", alert.score);
+    assert!(
+        (alert.score - 6.845_082_774_5).abs() < 1e-6,
+        "{}",
+        alert.score
+    );
 }
 
 #[test]
@@ -60,7 +68,10 @@ fn the_least_number_is_the_bound() {
 #[test]
 fn the_chance_in_a_week_is_the_bound() {
     let at = |chance, days| {
-        opened(with(|settings| settings.max_chance_week.low = chance), &spread(days))
+        opened(
+            with(|settings| settings.max_chance_week.low = chance),
+            &spread(days),
+        )
     };
     assert_eq!(at(0.005, 4), NOTHING);
     assert_eq!(at(0.005, 5), ["day 100 warning"]);
@@ -71,7 +82,10 @@ fn the_chance_in_a_week_is_the_bound() {
 #[test]
 fn the_chance_in_a_day_is_the_bound() {
     let at = |chance| {
-        opened(with(|settings| settings.max_chance_day = chance), &burst("day 100 ticket P3 x3"))
+        opened(
+            with(|settings| settings.max_chance_day = chance),
+            &burst("day 100 ticket P3 x3"),
+        )
     };
     assert_eq!(at(0.0001893), ["day 100 warning"]);
     assert_eq!(at(0.0001892), NOTHING);
@@ -88,7 +102,11 @@ fn the_least_ratio_is_the_bound() {
 fn each_segment_has_its_own_bounds() {
     // Four in a week: .0073, enough for high touch (.01), not for the others.
     let of = |segment: &str, days| {
-        opened(TicketSpike::default(), &format!("day 0 account segment={segment}\n{}", spread(days))).len()
+        opened(
+            TicketSpike::default(),
+            &format!("day 0 account segment={segment}\n{}", spread(days)),
+        )
+        .len()
     };
     assert_eq!([of("high", 4), of("low", 4), of("tech", 4)], [1, 0, 0]);
     assert_eq!([of("low", 5), of("tech", 5)], [1, 1]);
@@ -97,10 +115,22 @@ fn each_segment_has_its_own_bounds() {
 #[test]
 fn the_first_tickets_of_a_new_account_are_judged_by_the_prior() {
     // .25 a week, phi 1 + .25/3: two are .032 in a week, three .0040 (.000117 in a day).
-    assert_eq!(opened(TicketSpike::default(), "day 0 ticket P3 x2"), NOTHING);
-    assert_eq!(opened(TicketSpike::default(), "day 0 ticket P3 x3"), ["day 0 warning"]);
-    let alert = run(TicketSpike::default(), "day 0 ticket P3 x3").remove(0).alert;
-    assert!((alert.score - 5.510_862).abs() < 1e-4, "-ln(.004042629): {}", alert.score);
+    assert_eq!(
+        opened(TicketSpike::default(), "day 0 ticket P3 x2"),
+        NOTHING
+    );
+    assert_eq!(
+        opened(TicketSpike::default(), "day 0 ticket P3 x3"),
+        ["day 0 warning"]
+    );
+    let alert = run(TicketSpike::default(), "day 0 ticket P3 x3")
+        .remove(0)
+        .alert;
+    assert!(
+        (alert.score - 5.510_862).abs() < 1e-4,
+        "-ln(.004042629): {}",
+        alert.score
+    );
     let busy = with(|settings| settings.prior_per_week = 5.0);
     assert_eq!(opened(busy, "day 0 ticket P3 x3"), NOTHING);
 }
@@ -108,7 +138,11 @@ fn the_first_tickets_of_a_new_account_are_judged_by_the_prior() {
 #[test]
 fn escalated_and_reopened_count_two_and_the_rest_nothing() {
     let of = |action: &str, count| {
-        opened(TicketSpike::default(), &burst(&format!("day 100 ticket P3 action={action} x{count}"))).len()
+        opened(
+            TicketSpike::default(),
+            &burst(&format!("day 100 ticket P3 action={action} x{count}")),
+        )
+        .len()
     };
     assert_eq!([of("opened", 2), of("opened", 3)], [0, 1]);
     assert_eq!([of("escalated", 1), of("escalated", 2)], [0, 1]);
@@ -121,11 +155,17 @@ fn a_day_is_24_hours_to_the_millisecond() {
     let second = |time: &str, day: i32| {
         opened(
             TicketSpike::default(),
-            &burst(&format!("day 100 12:00 ticket P3 x2\n day {day} {time} ticket P3")),
+            &burst(&format!(
+                "day 100 12:00 ticket P3 x2\n day {day} {time} ticket P3"
+            )),
         )
     };
     assert_eq!(second("11:59", 101), ["day 101 warning"]);
-    assert_eq!(second("12:00", 101), NOTHING, "24 h later the first two are out");
+    assert_eq!(
+        second("12:00", 101),
+        NOTHING,
+        "24 h later the first two are out"
+    );
 }
 
 /// The severities of what opened and escalated.
@@ -141,7 +181,10 @@ fn severity_points_make_it_critical() {
     // Three P2 are 9 points, a P4 makes 9.5, another one 10.
     let nine = "day 100 ticket P2 x3";
     assert_eq!(severities(&burst(nine)), ["opened warning"]);
-    assert_eq!(severities(&burst(&format!("{nine}\n day 100 ticket P4"))), ["opened warning"]);
+    assert_eq!(
+        severities(&burst(&format!("{nine}\n day 100 ticket P4"))),
+        ["opened warning"]
+    );
     assert_eq!(
         severities(&burst(&format!("{nine}\n day 100 ticket P4 x2"))),
         ["opened warning", "escalated critical"]
@@ -157,7 +200,14 @@ fn severity_points_make_it_critical() {
 #[test]
 fn two_p1_make_it_critical_whatever_the_points() {
     let settings = || with(|settings| settings.critical_points = 1_000.0);
-    let of = |first: &str| opened(settings(), &burst(&format!("day 100 ticket {first}\n day 100 ticket P1\n day 100 ticket P3")));
+    let of = |first: &str| {
+        opened(
+            settings(),
+            &burst(&format!(
+                "day 100 ticket {first}\n day 100 ticket P1\n day 100 ticket P3"
+            )),
+        )
+    };
     assert_eq!(of("P1"), ["day 100 critical"]);
     assert_eq!(of("P2"), ["day 100 warning"]);
 }
@@ -165,13 +215,25 @@ fn two_p1_make_it_critical_whatever_the_points() {
 #[test]
 fn angry_tickets_make_it_critical() {
     let of = |moods: [&str; 3]| {
-        let lines: Vec<String> =
-            moods.iter().map(|mood| format!("day 100 ticket P3 {mood}")).collect();
+        let lines: Vec<String> = moods
+            .iter()
+            .map(|mood| format!("day 100 ticket P3 {mood}"))
+            .collect();
         severities(&burst(&lines.join("\n")))
     };
-    assert_eq!(of(["mood=-0.5", "mood=-0.4", "mood=-0.6"]), ["opened critical"]);
-    assert_eq!(of(["mood=-0.5", "mood=-0.4", "mood=-0.5"]), ["opened warning"]);
-    assert_eq!(of(["mood=-1", "mood=-1", ""]), ["opened warning"], "two moods are too few");
+    assert_eq!(
+        of(["mood=-0.5", "mood=-0.4", "mood=-0.6"]),
+        ["opened critical"]
+    );
+    assert_eq!(
+        of(["mood=-0.5", "mood=-0.4", "mood=-0.5"]),
+        ["opened warning"]
+    );
+    assert_eq!(
+        of(["mood=-1", "mood=-1", ""]),
+        ["opened warning"],
+        "two moods are too few"
+    );
 }
 
 #[test]
@@ -181,19 +243,17 @@ fn a_spike_while_usage_falls_is_critical() {
     let story = "day 0..99 core 10\n every 7 d from 0 to 84 ticket P3\n day 103 ticket P3 x3";
     assert_eq!(opened(rules.clone(), story), ["day 103 warning"]);
     rules.signals.usage_drop.enabled = true;
-    assert_eq!(opened(rules.clone(), story), ["day 101 critical", "day 103 critical"]);
+    assert_eq!(
+        opened(rules.clone(), story),
+        ["day 101 critical", "day 103 critical"]
+    );
     rules.signals.usage_drop.enabled = false;
     rules.signals.usage_silent.enabled = true;
     rules.signals.usage_silent.threshold.low = -6.0;
-    assert_eq!(opened(rules, story), ["day 101 warning", "day 103 critical"]);
-}
-
-#[test]
-fn an_incident_of_the_whole_fleet_is_no_spike_of_the_account() {
-    // The index is read at the daily look; facts see the calendar until the
-    // fleet publishes it by the hour. An open alert clears against it.
-    let story = burst("day 100 ticket P3 x3\n day 130 end");
-    assert_eq!(moves(TicketSpike::default(), &story)[0], "day 100 opened warning");
+    assert_eq!(
+        opened(rules, story),
+        ["day 101 warning", "day 103 critical"]
+    );
 }
 
 #[test]
@@ -201,28 +261,47 @@ fn clears_after_five_looks_below_one_and_a_half_times_the_rate() {
     // .75 a week: 1.5 times is 1.125, so one ticket in seven days is calm. The
     // three of day 100 leave the week on day 107; five looks are 107 to 111.
     let story = burst("day 100 ticket P3 x3\n day 130 end");
-    check_signal(TicketSpike::default(), &story, expect![[r#"
+    check_signal(
+        TicketSpike::default(),
+        &story,
+        expect![[r#"
         day 100 opened warning: 3 tickets (weighted) in 24 h where 0.1 are usual
-        day 111 resolved cleared: 0 tickets (weighted) in 7 d where 0.9 are usual"#]]);
+        day 111 resolved cleared: 0 tickets (weighted) in 7 d where 0.9 are usual"#]],
+    );
     let one = burst("day 100 ticket P3 x3\n day 108 ticket P3\n day 130 end");
-    assert_eq!(moves(TicketSpike::default(), &one)[1], "day 111 resolved cleared");
+    assert_eq!(
+        moves(TicketSpike::default(), &one)[1],
+        "day 111 resolved cleared"
+    );
     // Two on day 108: calm on 107, then from 115 on.
     let two = burst("day 100 ticket P3 x3\n day 108 ticket P3 x2\n day 130 end");
-    assert_eq!(moves(TicketSpike::default(), &two)[1], "day 119 resolved cleared");
+    assert_eq!(
+        moves(TicketSpike::default(), &two)[1],
+        "day 119 resolved cleared"
+    );
 }
 
 #[test]
 fn reopens_within_the_cooldown_and_is_new_after_it() {
     // Resolved at the end of day 111, 14 days: until the end of day 125.
     let story = |day: i32| burst(&format!("day 100 ticket P3 x3\n day {day} ticket P3 x5"));
-    assert_eq!(moves(TicketSpike::default(), &story(125))[2], "day 125 reopened warning");
-    assert_eq!(moves(TicketSpike::default(), &story(126))[2], "day 126 opened warning");
+    assert_eq!(
+        moves(TicketSpike::default(), &story(125))[2],
+        "day 125 reopened warning"
+    );
+    assert_eq!(
+        moves(TicketSpike::default(), &story(126))[2],
+        "day 126 opened warning"
+    );
 }
 
 #[test]
 fn a_worse_spike_within_the_cooldown_is_new() {
     let story = burst("day 100 ticket P3 x3\n day 120 ticket P1 x5");
-    assert_eq!(moves(TicketSpike::default(), &story)[2], "day 120 opened critical");
+    assert_eq!(
+        moves(TicketSpike::default(), &story)[2],
+        "day 120 opened critical"
+    );
 }
 
 #[test]
@@ -255,7 +334,11 @@ fn steady_tickets_are_no_spike_however_many() {
 fn the_accounts_own_day_decides_in_any_zone() {
     for zone in ["Asia/Tokyo", "America/Los_Angeles"] {
         let story = format!("day 0 account zone={zone}\n{}", spread(5));
-        assert_eq!(opened(TicketSpike::default(), &story), ["day 100 warning"], "{zone}");
+        assert_eq!(
+            opened(TicketSpike::default(), &story),
+            ["day 100 warning"],
+            "{zone}"
+        );
     }
 }
 

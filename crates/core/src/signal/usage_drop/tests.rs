@@ -1,7 +1,7 @@
 use expect_test::expect;
 
 use super::{UsageDrop, z_of_fall};
-use crate::signal::timeline::{check_signal, moves, opened, run};
+use crate::signal::timeline::{Alone, check_signal, moves, opened, run};
 
 const NOTHING: [&str; 0] = [];
 
@@ -37,20 +37,33 @@ fn at_first_look(change: impl FnOnce(&mut UsageDrop)) -> UsageDrop {
 
 #[test]
 fn opens_once_usage_has_halved_for_three_looks_and_is_rebased_after_four_weeks() {
-    check_signal(UsageDrop::default(), TO_A_THIRD, expect![[r#"
+    check_signal(
+        UsageDrop::default(),
+        TO_A_THIRD,
+        expect![[r#"
         day 162 opened warning: 76 core actions in 28 d where 168 are usual: a fall of 55 %
-        day 190 resolved rebased: 56 core actions in 28 d where 168 are usual: a fall of 67 %"#]]);
+        day 190 resolved rebased: 56 core actions in 28 d where 168 are usual: a fall of 67 %"#]],
+    );
 }
 
 #[test]
 fn z_matches_values_worked_out_apart() {
     // python: 2*(sqrt(168+3/8)-sqrt(84+3/8))/sqrt(1.654397967618413*(1+28/84))
-    assert!((z_of_fall(84.0, 168.0, 1.654_397_967_618_413, 28.0, 84.0) - 5.104_112_774_397_754).abs() < 1e-12);
+    assert!(
+        (z_of_fall(84.0, 168.0, 1.654_397_967_618_413, 28.0, 84.0) - 5.104_112_774_397_754).abs()
+            < 1e-12
+    );
     // python: 2*(sqrt(420+3/8)-sqrt(70+3/8))/sqrt(2.8413...*(1+7/84)), phi from 20 weeks of 420 and one of 70
-    let alert = run(at_first_look(|settings| settings.cliff_fall = 0.8), CLIFF).remove(0).alert;
+    let alert = run(at_first_look(|settings| settings.cliff_fall = 0.8), CLIFF)
+        .remove(0)
+        .alert;
     assert_eq!((alert.observed, alert.expected), (70.0, 420.0));
     // The score is the month's z whichever rule fires: x = 1330, e = 1680.
-    assert!((alert.score - 4.642_539_869_304_93).abs() < 1e-9, "{}", alert.score);
+    assert!(
+        (alert.score - 4.642_539_869_304_93).abs() < 1e-9,
+        "{}",
+        alert.score
+    );
 }
 
 #[test]
@@ -61,7 +74,12 @@ fn z_of_a_halving_at_ten_a_week_is_the_documented_2_3() {
 
 #[test]
 fn the_least_fall_is_the_bound() {
-    let at = |fall| opened(at_first_look(|settings| settings.min_fall.low = fall), TO_A_HALF);
+    let at = |fall| {
+        opened(
+            at_first_look(|settings| settings.min_fall.low = fall),
+            TO_A_HALF,
+        )
+    };
     assert_eq!(at(0.5), ["day 167 warning"]);
     assert_eq!(at(0.5001), NOTHING);
 }
@@ -71,7 +89,11 @@ fn each_segment_has_its_own_least_fall() {
     // 60 a week, then 33: the fall reaches .45.
     let story = "day 0..139 core 20\n day 140..240 core 11\n day 240 end";
     let of = |segment: &str| {
-        opened(UsageDrop::default(), &format!("day 0 account segment={segment}\n {story}")).len()
+        opened(
+            UsageDrop::default(),
+            &format!("day 0 account segment={segment}\n {story}"),
+        )
+        .len()
     };
     assert_eq!([of("high"), of("low"), of("tech")], [1, 0, 0]);
 }
@@ -85,7 +107,12 @@ fn the_least_z_is_the_bound() {
 
 #[test]
 fn the_least_base_is_the_bound() {
-    let at = |base| opened(at_first_look(|settings| settings.min_base = base), TO_A_HALF);
+    let at = |base| {
+        opened(
+            at_first_look(|settings| settings.min_base = base),
+            TO_A_HALF,
+        )
+    };
     assert_eq!(at(504), ["day 167 warning"]);
     assert_eq!(at(505), NOTHING);
 }
@@ -93,7 +120,14 @@ fn the_least_base_is_the_bound() {
 #[test]
 fn the_fall_must_last() {
     let at = |looks| opened(with(|settings| settings.sustain_looks = looks), TO_A_THIRD);
-    assert_eq!([at(1), at(3), at(5)], [["day 160 warning"], ["day 162 warning"], ["day 164 warning"]]);
+    assert_eq!(
+        [at(1), at(3), at(5)],
+        [
+            ["day 160 warning"],
+            ["day 162 warning"],
+            ["day 164 warning"]
+        ]
+    );
     // Two looks, then a big day: no alert.
     let story = "day 0..139 core 6\n day 140..165 core 2\n day 162 core 30";
     assert_eq!(opened(UsageDrop::default(), story), NOTHING);
@@ -110,7 +144,13 @@ fn one_and_a_half_times_the_least_fall_is_critical() {
 #[test]
 fn the_cliff_needs_its_fall() {
     let at = |fall| {
-        opened(at_first_look(|settings| { settings.cliff_fall = fall; settings.min_fall.low = 0.95; }), CLIFF)
+        opened(
+            at_first_look(|settings| {
+                settings.cliff_fall = fall;
+                settings.min_fall.low = 0.95;
+            }),
+            CLIFF,
+        )
     };
     assert_eq!(at(0.5952), ["day 144 critical"]);
     assert_eq!(at(0.5953), ["day 145 critical"]);
@@ -143,7 +183,8 @@ fn the_cliff_is_sustained_and_critical() {
 fn the_stop_is_judged_at_once_by_rate_times_silence_over_dispersion() {
     // Ten a day and phi 1: two silent days are worth exactly 20.
     let story = "day 0..139 core 10\n day 160 end";
-    let at = |surprise| opened(with(|settings| settings.stop_surprise = surprise), story)[0].clone();
+    let at =
+        |surprise| opened(with(|settings| settings.stop_surprise = surprise), story)[0].clone();
     assert_eq!(at(20.0), "day 141 critical");
     assert_eq!(at(20.1), "day 142 critical");
     assert_eq!(at(1.0), "day 141 critical", "never on the first silent day");
@@ -158,7 +199,13 @@ fn the_stop_is_measured_on_the_fleet_clock() {
 
 #[test]
 fn the_stop_names_what_stopped() {
-    check_signal(UsageDrop::default(), "day 0..139 core 10 by u1\n day 142 end", expect!["day 141 opened critical: stopped: no core action for 2 days after 280 in the 28 days before"]);
+    check_signal(
+        UsageDrop::default(),
+        "day 0..139 core 10 by u1\n day 142 end",
+        expect![
+            "day 141 opened critical: stopped: no core action for 2 days after 280 in the 28 days before"
+        ],
+    );
 }
 
 /// Ten users a week each once; from day 140 on five. On day 161 those who left
@@ -178,9 +225,13 @@ fn users(change: impl FnOnce(&mut UsageDrop)) -> UsageDrop {
 
 #[test]
 fn fewer_users_are_a_drop_of_their_own() {
-    check_signal(users(|_| {}), FEWER_USERS, expect![[r#"
+    check_signal(
+        users(|_| {}),
+        FEWER_USERS,
+        expect![[r#"
         day 163 opened warning: 5 active users in 28 d where 10 are usual: a fall of 50 %
-        day 191 resolved rebased: 5 active users in 28 d where 10 are usual: a fall of 50 %"#]]);
+        day 191 resolved rebased: 5 active users in 28 d where 10 are usual: a fall of 50 %"#]],
+    );
 }
 
 #[test]
@@ -196,7 +247,9 @@ fn the_users_rule_needs_its_users_and_its_fall() {
 #[test]
 fn three_quarters_of_the_users_gone_is_critical() {
     let story = |left: u32| {
-        format!("every 7 d from 0 to 133 core by u1..u12\n every 7 d from 140 to 200 core by u1..u{left}")
+        format!(
+            "every 7 d from 0 to 133 core by u1..u12\n every 7 d from 140 to 200 core by u1..u{left}"
+        )
     };
     assert_eq!(opened(users(|_| {}), &story(3)), ["day 163 critical"]);
     assert_eq!(opened(users(|_| {}), &story(4)), ["day 163 warning"]);
@@ -224,11 +277,15 @@ fn clears_after_seven_looks_above_the_clear_level() {
     // Against the frozen 168, x is 116 on day 170 (fall .31) and 126 on day 171
     // (.25); the clear level is .3.
     let story = "day 0..139 core 6\n day 140..164 core 2\n day 165..260 core 12";
-    assert_eq!(moves(UsageDrop::default(), story), ["day 162 opened warning", "day 177 resolved cleared"]);
-    // A relapse within the seven looks starts the count anew.
-    let story = "day 0..139 core 6\n day 140..164 core 2\n day 165..171 core 12
-        day 172..173 core 0\n day 174..260 core 12";
-    assert_eq!(moves(UsageDrop::default(), story)[0], "day 162 opened warning");
+    assert_eq!(
+        moves(UsageDrop::default(), story),
+        ["day 162 opened warning", "day 177 resolved cleared"]
+    );
+    let six_looks = "day 0..139 core 6\n day 140..164 core 2\n day 165..176 core 12";
+    assert_eq!(
+        moves(UsageDrop::default(), six_looks),
+        ["day 162 opened warning"]
+    );
 }
 
 #[test]
@@ -242,14 +299,21 @@ fn the_baseline_is_frozen_while_the_alert_is_open() {
 
 #[test]
 fn a_relapse_within_the_cooldown_reopens_and_a_later_one_is_new() {
-    let story = |relapse: i32| {
-        format!("day 0..139 core 6\n day 140..164 core 2\n day 165..{relapse} core 12\n day 230 end")
+    let story = "day 0..139 core 6\n day 140..164 core 2\n day 165..177 core 12
+        day 178..230 core 2";
+    // Cleared on day 177; 14 days are too short for 28 days to halve again.
+    let third = |cooldown: u32| {
+        let mut rules = UsageDrop::default().alone();
+        rules.alerts.cooldown_days = cooldown;
+        let lines = moves(rules, story);
+        assert_eq!(
+            lines[..2],
+            ["day 162 opened warning", "day 177 resolved cleared"]
+        );
+        lines[2].clone()
     };
-    // Standing still is the relapse: two days at this rate are a stop.
-    let lines = moves(UsageDrop::default(), &story(185));
-    assert_eq!(lines[..2], ["day 162 opened warning", "day 177 resolved cleared"]);
-    // Worse than before, so a new episode.
-    assert!(lines[2].ends_with("opened critical"), "{lines:?}");
+    assert_eq!(third(60), "day 206 reopened warning");
+    assert_eq!(third(14), "day 206 opened warning");
 }
 
 #[test]
@@ -258,9 +322,16 @@ fn after_it_was_rebased_only_a_further_fall_speaks() {
     // on day 211, sustained on day 213.
     let story = "day 0..139 core 6\n day 140..194 core 2\n day 195..240 core 1\n day 240 end";
     let lines = moves(UsageDrop::default(), story);
-    assert_eq!(lines[..2], ["day 162 opened warning", "day 190 resolved rebased"]);
+    assert_eq!(
+        lines[..2],
+        ["day 162 opened warning", "day 190 resolved rebased"]
+    );
     assert_eq!(lines[2..], ["day 213 opened warning"]);
-    assert_eq!(moves(UsageDrop::default(), TO_A_THIRD).len(), 2, "and nothing without one");
+    assert_eq!(
+        moves(UsageDrop::default(), TO_A_THIRD).len(),
+        2,
+        "and nothing without one"
+    );
 }
 
 #[test]
@@ -280,13 +351,16 @@ fn weekends_month_ends_and_quarters_are_no_drop() {
     let months = "every 30 d from 27 to 400 core 20 by u1
         every 30 d from 28 to 400 core 20 by u1
         every 30 d from 29 to 400 core 20 by u1";
-    let quarters: String =
-        (0..5).map(|day| format!("every 91 d from {day} to 800 core 10 by u1\n")).collect();
+    let quarters: String = (0..5)
+        .map(|day| format!("every 91 d from {day} to 800 core 10 by u1\n"))
+        .collect();
     assert_eq!(opened(UsageDrop::default(), weeks), NOTHING);
     // The rhythm is known by its second pause.
     for story in [months, &quarters] {
         let lines: Vec<String> = moves(UsageDrop::default(), &format!("{story}\n day 800 end"));
-        let late = lines.iter().filter(|line| line.contains("open") && line.len() > "day 99 opened critical".len());
+        let late = lines
+            .iter()
+            .filter(|line| line.contains("open") && line.len() > "day 99 opened critical".len());
         assert_eq!(late.count(), 0, "{lines:?}");
     }
 }
@@ -301,7 +375,10 @@ fn a_small_account_that_halves_is_left_to_silence() {
 #[test]
 fn a_near_renewal_of_a_long_term_makes_a_warning_critical() {
     let at = |renewal: i32, term: u32| {
-        opened(UsageDrop::default(), &format!("day 0 account renewal=day{renewal} term={term}\n {TO_A_THIRD}"))
+        opened(
+            UsageDrop::default(),
+            &format!("day 0 account renewal=day{renewal} term={term}\n {TO_A_THIRD}"),
+        )
     };
     assert_eq!(at(162 + 90, 12), ["day 162 critical"]);
     assert_eq!(at(162 + 91, 12), ["day 162 warning"]);
@@ -314,7 +391,10 @@ fn a_dead_source_neither_opens_nor_resolves() {
     let story = format!("{TO_A_THIRD}\n day 158..170 fleet stale");
     assert_eq!(opened(UsageDrop::default(), &story), ["day 173 warning"]);
     let story = format!("{TO_A_THIRD}\n day 180..200 fleet stale");
-    assert_eq!(moves(UsageDrop::default(), &story)[1], "day 201 resolved rebased");
+    assert_eq!(
+        moves(UsageDrop::default(), &story)[1],
+        "day 201 resolved rebased"
+    );
 }
 
 #[test]

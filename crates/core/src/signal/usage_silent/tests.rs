@@ -29,22 +29,44 @@ fn threshold(threshold: f64) -> UsageSilent {
 
 #[test]
 fn a_workday_user_is_missed_in_the_second_week_and_sorely_in_the_third() {
-    check_signal(UsageSilent::default(), WORKDAYS, expect![[r#"
+    check_signal(
+        UsageSilent::default(),
+        WORKDAYS,
+        expect![[r#"
         day 128 opened warning: no core action for 12 days (since 2026-05-01); usually active on 4.8 days a week, expected back by 2026-05-04; odds of having left 5.1 to 1
-        day 132 escalated critical: no core action for 16 days (since 2026-05-01); usually active on 4.8 days a week, expected back by 2026-05-04; odds of having left 57 to 1"#]]);
+        day 132 escalated critical: no core action for 16 days (since 2026-05-01); usually active on 4.8 days a week, expected back by 2026-05-04; odds of having left 57 to 1"#]],
+    );
 }
 
 #[test]
 fn the_score_and_the_expected_return_are_those_worked_out_apart() {
     let transitions = run(UsageSilent::default(), WORKDAYS);
     let alert = &transitions[0].alert;
-    assert!((alert.score - 1.623_684_652_778_311_3).abs() < 1e-9, "{}", alert.score);
-    let fact = |name| alert.evidence.0.iter().find(|(known, _)| *known == name).map(|(_, d)| d);
+    assert!(
+        (alert.score - 1.623_684_652_778_311_3).abs() < 1e-9,
+        "{}",
+        alert.score
+    );
+    let fact = |name| {
+        alert
+            .evidence
+            .0
+            .iter()
+            .find(|(known, _)| *known == name)
+            .map(|(_, d)| d)
+    };
     // Day 116 + ceil(101.37 (5^(1/69.58) - 1)) = 116 + ceil(2.37).
-    assert_eq!(fact("expected_next_at"), Some(&Datum::Date(DAY_0.plus(119))));
-    let Some(Datum::Number(active)) = fact("active_days") else { panic!("{alert:?}") };
+    assert_eq!(
+        fact("expected_next_at"),
+        Some(&Datum::Date(DAY_0.plus(119)))
+    );
+    let Some(Datum::Number(active)) = fact("active_days") else {
+        panic!("{alert:?}")
+    };
     assert!((active - 68.581_494_081_128_85).abs() < 1e-9);
-    let Some(Datum::Number(exposure)) = fact("exposure_days") else { panic!("{alert:?}") };
+    let Some(Datum::Number(exposure)) = fact("exposure_days") else {
+        panic!("{alert:?}")
+    };
     assert!((exposure - 94.374_376_929_311_96).abs() < 1e-9);
 }
 
@@ -58,13 +80,17 @@ fn the_threshold_is_the_bound() {
 fn each_segment_has_its_own_threshold() {
     for (segment, day) in [("high", 128), ("low", 128), ("tech", 129)] {
         let story = format!("day 0 account segment={segment}\n {WORKDAYS}");
-        assert_eq!(opened(UsageSilent::default(), &story), [format!("day {day} warning")]);
+        assert_eq!(
+            opened(UsageSilent::default(), &story),
+            [format!("day {day} warning")]
+        );
     }
 }
 
 #[test]
 fn the_critical_bound_is_kept() {
-    let escalated = |critical| moves(with(|settings| settings.critical = critical), WORKDAYS)[1].clone();
+    let escalated =
+        |critical| moves(with(|settings| settings.critical = critical), WORKDAYS)[1].clone();
     assert_eq!(escalated(4.0367), "day 132 escalated critical");
     assert_eq!(escalated(4.0368), "day 133 escalated critical");
 }
@@ -104,7 +130,11 @@ fn a_pause_as_long_as_two_before_it_is_nothing_new() {
     assert_eq!(opened(threshold(1.2), &one_day_less).len(), 2, "19 days");
     let story = format!("{BREAKS}\n day 319 end");
     let opened = opened(threshold(1.2), &story);
-    assert_eq!(opened.last().map(String::as_str), Some("day 319 critical"), "20 days");
+    assert_eq!(
+        opened.last().map(String::as_str),
+        Some("day 319 critical"),
+        "20 days"
+    );
 }
 
 #[test]
@@ -139,16 +169,30 @@ fn observation_begins_with_usage_not_with_the_account() {
 
 #[test]
 fn two_distinct_active_days_clear_it_and_one_does_not() {
-    let back = |days: &str| moves(UsageSilent::default(), &format!("{WORKDAYS}\n {days}"))[1..].to_vec();
-    assert_eq!(back("day 129 core 9 by u1\n day 135 core by u2"), ["day 135 resolved cleared"]);
-    assert_eq!(back("day 129..130 core by u1"), ["day 130 resolved cleared"]);
+    let back =
+        |days: &str| moves(UsageSilent::default(), &format!("{WORKDAYS}\n {days}"))[1..].to_vec();
+    assert_eq!(
+        back("day 129 core 9 by u1\n day 135 core by u2"),
+        ["day 135 resolved cleared"]
+    );
+    assert_eq!(
+        back("day 129..130 core by u1"),
+        ["day 130 resolved cleared"]
+    );
 }
 
 #[test]
 fn one_active_day_does_not_clear_it() {
     let story = format!("{WORKDAYS}\n day 130 core 9 by u1");
-    assert_eq!(moves(UsageSilent::default(), &story)[0], "day 128 opened warning");
-    assert!(moves(UsageSilent::default(), &story).iter().all(|line| !line.contains("resolved")));
+    assert_eq!(
+        moves(UsageSilent::default(), &story)[0],
+        "day 128 opened warning"
+    );
+    assert!(
+        moves(UsageSilent::default(), &story)
+            .iter()
+            .all(|line| !line.contains("resolved"))
+    );
 }
 
 #[test]
@@ -160,16 +204,24 @@ fn a_silence_within_the_cooldown_reopens_and_a_later_one_is_new() {
              day 190 end"
         )
     };
-    check_signal(UsageSilent::default(), &story(132), expect![[r#"
+    check_signal(
+        UsageSilent::default(),
+        &story(132),
+        expect![[r#"
         day 128 opened warning: no core action for 12 days (since 2026-05-01); usually active on 4.8 days a week, expected back by 2026-05-04; odds of having left 5.1 to 1
         day 131 resolved cleared: active again on 2026-05-16, usually active on 4.3 days a week
         day 145 reopened warning: no core action for 13 days (since 2026-05-17); usually active on 4.3 days a week, expected back by 2026-05-20; odds of having left 4.5 to 1
-        day 150 escalated critical: no core action for 18 days (since 2026-05-17); usually active on 4.3 days a week, expected back by 2026-05-20; odds of having left 68 to 1"#]]);
-    check_signal(UsageSilent::default(), &story(150), expect![[r#"
+        day 150 escalated critical: no core action for 18 days (since 2026-05-17); usually active on 4.3 days a week, expected back by 2026-05-20; odds of having left 68 to 1"#]],
+    );
+    check_signal(
+        UsageSilent::default(),
+        &story(150),
+        expect![[r#"
         day 128 opened warning: no core action for 12 days (since 2026-05-01); usually active on 4.8 days a week, expected back by 2026-05-04; odds of having left 5.1 to 1
         day 131 resolved cleared: active again on 2026-05-16, usually active on 4.3 days a week
         day 162 opened warning: no core action for 12 days (since 2026-06-04); usually active on 4.7 days a week, expected back by 2026-06-07; odds of having left 4.5 to 1
-        day 167 escalated critical: no core action for 17 days (since 2026-06-04); usually active on 4.7 days a week, expected back by 2026-06-07; odds of having left 90 to 1"#]]);
+        day 167 escalated critical: no core action for 17 days (since 2026-06-04); usually active on 4.7 days a week, expected back by 2026-06-07; odds of having left 90 to 1"#]],
+    );
 }
 
 #[test]
@@ -221,7 +273,10 @@ fn a_near_renewal_of_a_long_term_makes_a_warning_critical() {
 #[test]
 fn a_warning_becomes_critical_when_the_renewal_comes_near() {
     let story = format!("day 0 account renewal=day220 term=12\n {WORKDAYS}");
-    assert_eq!(moves(UsageSilent::default(), &story)[..2], ["day 128 opened warning", "day 130 escalated critical"]);
+    assert_eq!(
+        moves(UsageSilent::default(), &story)[..2],
+        ["day 128 opened warning", "day 130 escalated critical"]
+    );
 }
 
 #[test]
@@ -230,7 +285,10 @@ fn a_dead_source_neither_opens_nor_resolves() {
     assert_eq!(opened(UsageSilent::default(), &story), ["day 141 critical"]);
     let story = format!("{WORKDAYS}\n day 131..133 core by u1\n day 130..139 fleet stale");
     let moves = moves(UsageSilent::default(), &story);
-    assert!(moves.iter().all(|line| !line.contains("resolved")), "{moves:?}");
+    assert!(
+        moves.iter().all(|line| !line.contains("resolved")),
+        "{moves:?}"
+    );
 }
 
 #[test]
@@ -238,15 +296,30 @@ fn it_expires_and_stays_mute_until_the_account_comes_back() {
     let story = "day 0..60 core by u1
         day 400..460 core by u1
         day 520 end";
-    check_signal(UsageSilent::default(), story, expect![[r#"
+    check_signal(
+        UsageSilent::default(),
+        story,
+        expect![[r#"
         day 70 opened warning: no core action for 10 days (since 2026-03-06); usually active on 6.3 days a week, expected back by 2026-03-08; odds of having left 6.9 to 1
         day 73 escalated critical: no core action for 13 days (since 2026-03-06); usually active on 6.3 days a week, expected back by 2026-03-08; odds of having left 67 to 1
         day 250 resolved expired: no core action for 190 days (since 2026-03-06); usually active on 6.3 days a week, expected back by 2026-03-08; odds of having left 485165195 to 1
         day 483 opened warning: no core action for 23 days (since 2027-04-10); usually active on 2.1 days a week, expected back by 2027-04-16; odds of having left 3.5 to 1
-        day 494 escalated critical: no core action for 34 days (since 2027-04-10); usually active on 2.1 days a week, expected back by 2027-04-16; odds of having left 66 to 1"#]]);
-    let life = |days| moves(with(|settings| settings.expire_days = days), "day 0..60 core by u1\n day 400 end");
-    assert_eq!(life(7).last().map(String::as_str), Some("day 77 resolved expired"));
-    assert_eq!(life(8).last().map(String::as_str), Some("day 78 resolved expired"));
+        day 494 escalated critical: no core action for 34 days (since 2027-04-10); usually active on 2.1 days a week, expected back by 2027-04-16; odds of having left 66 to 1"#]],
+    );
+    let life = |days| {
+        moves(
+            with(|settings| settings.expire_days = days),
+            "day 0..60 core by u1\n day 400 end",
+        )
+    };
+    assert_eq!(
+        life(7).last().map(String::as_str),
+        Some("day 77 resolved expired")
+    );
+    assert_eq!(
+        life(8).last().map(String::as_str),
+        Some("day 78 resolved expired")
+    );
 }
 
 #[test]
@@ -269,7 +342,10 @@ fn days_are_the_accounts_own_whatever_its_zone() {
         day 140 end";
     let utc = "workdays 0..116 core by u1\n day 140 end";
     let reasons = |story: &str| -> Vec<String> {
-        run(UsageSilent::default(), story).into_iter().map(|t| t.alert.reason).collect()
+        run(UsageSilent::default(), story)
+            .into_iter()
+            .map(|t| t.alert.reason)
+            .collect()
     };
     assert_eq!(reasons(utc).len(), 2);
     assert_eq!(reasons(tokyo), reasons(utc));

@@ -1,0 +1,59 @@
+//! A real Kafka broker, and the detector as child processes on it.
+//!
+//! ```text
+//! Deployment ── its own topics, group and directories on the shared broker
+//!    │ config(..) ──> start() ──> Process   the binary, with its log and its endpoints
+//!    │ produce(..)                records   what stands in a topic, read committed
+//!    └ wait_until_read()          Alerts    the history by account, to compare byte by byte
+//! ```
+//!
+//! Nothing here sleeps to let time pass: whoever waits, waits for a state that
+//! it can see, within a limit.
+
+mod alerts;
+mod dataset;
+mod deployment;
+mod process;
+mod records;
+
+use std::time::{Duration, Instant};
+
+pub use self::{
+    alerts::{Alerts, open_by_history, open_by_topic},
+    dataset::Dataset,
+    deployment::Deployment,
+    process::{Ended, Process},
+    records::{Outgoing, Record, produce, read_all, read_from},
+};
+
+/// The longest that anything is waited for.
+pub const LIMIT: Duration = Duration::from_secs(90);
+
+/// How often somebody who waits looks.
+const LOOK: Duration = Duration::from_millis(20);
+
+/// Where the broker listens.
+///
+/// # Panics
+/// No broker is named: a suite that says nothing about the broker must not pass.
+pub fn bootstrap() -> String {
+    std::env::var("KAFKA_BOOTSTRAP").ok().filter(|servers| !servers.is_empty()).expect(
+        "KAFKA_BOOTSTRAP names no broker: run `cargo xtask test`, which starts one, or \
+         `cargo xtask kafka up` and export what it prints",
+    )
+}
+
+/// Waits until `look` gives something.
+///
+/// # Panics
+/// It gives nothing within [`LIMIT`]; `what` says what was waited for.
+pub fn wait_for<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
+    let began = Instant::now();
+    loop {
+        if let Some(found) = look() {
+            return found;
+        }
+        assert!(began.elapsed() < LIMIT, "waited {LIMIT:?} in vain for {what}");
+        std::thread::sleep(LOOK);
+    }
+}

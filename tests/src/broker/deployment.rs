@@ -1,0 +1,269 @@
+//! Topics, group and directories of one test.
+
+use std::{
+    path::{Path, PathBuf},
+    process,
+    sync::atomic::{AtomicU32, Ordering},
+    time::{Duration, Instant, SystemTime},
+};
+
+use rdkafka::{
+    ClientConfig, TopicPartitionList,
+    admin::{AdminClient, AdminOptions, NewPartitions},
+    client::DefaultClientContext,
+    consumer::{BaseConsumer, Consumer},
+    topic_partition_list::Offset,
+};
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+use super::{LIMIT, LOOK, Outgoing, Process, Record, bootstrap, produce, read_all};
+use crate::cli;
+
+/// What one test has on the broker and on disk; taken away when it is dropped.
+pub struct Deployment {
+    /// Where the broker listens.
+    pub bootstrap: String,
+    /// Stands before the names of its topics; its group has the same name.
+    pub prefix: String,
+    dir: TempDir,
+    starts: AtomicU32,
+}
+
+impl Deployment {
+    /// Makes the topics, with the command that users make them with.
+    ///
+    /// # Panics
+    /// The broker cannot be reached.
+    pub fn new(name: &str, partitions: u32) -> Self {
+        let deployment = Self::without_topics(name);
+        let config = deployment.config("setup", &json!({}));
+        let partitions = partitions.to_string();
+        cli::run([
+            "topics", "create", "--replication", "1", "--partitions", &partitions, "--config",
+            config.to_str().expect("a path of UTF-8"),
+        ])
+        .succeeded();
+        deployment
+    }
+
+    /// As [`Deployment::new`], with no topics yet.
+    ///
+    /// # Panics
+    /// No broker is named.
+    pub fn without_topics(name: &str) -> Self {
+        static COUNT: AtomicU32 = AtomicU32::new(0);
+        let count = COUNT.fetch_add(1, Ordering::Relaxed);
+        let since_epoch = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+        let moment = since_epoch.expect("a clock after 1970").as_millis();
+        Self {
+            bootstrap: bootstrap(),
+            prefix: format!("{name}-{moment}-{}-{count}.", process::id()),
+            dir: tempfile::tempdir().expect("a directory can be made"),
+            starts: AtomicU32::new(0),
+        }
+    }
+
+    /// Its own directory, where files of the test may be put.
+    pub fn dir(&self) -> &Path {
+        self.dir.path()
+    }
+
+    /// Where the process of this name keeps its state.
+    pub fn state_dir(&self, instance: &str) -> PathBuf {
+        self.dir.path().join(format!("state-{instance}"))
+    }
+
+    /// Full name of a topic.
+    pub fn topic(&self, name: &str) -> String {
+        format!("{}{name}", self.prefix)
+    }
+
+    /// Full name of the log.
+    pub fn events(&self) -> String {
+        self.topic("churn.events.v1")
+    }
+
+    /// Writes the configuration of one process, with `settings` laid over what
+    /// all tests have: short sessions, and no idle clock.
+    ///
+    /// # Panics
+    /// It cannot be written.
+    pub fn config(&self, instance: &str, settings: &Value) -> PathBuf {
+        let mut config = json!({
+            "kafka": {
+                "bootstrap_servers": self.bootstrap,
+                "group_id": self.prefix.trim_end_matches('.'),
+                "instance_id": instance,
+                "topics": {"prefix": self.prefix},
+                "session_timeout": "6s",
+                "transaction_timeout": "5s",
+            },
+            "state_dir": self.state_dir(instance),
+            "detect": {"idle_clock": "off"},
+            "http": {"listen": "127.0.0.1:0"},
+        });
+        lay_over(&mut config, settings);
+        let path = self.dir.path().join(format!("{instance}.yaml"));
+        // JSON is YAML.
+        std::fs::write(&path, config.to_string()).expect("a file can be written");
+        path
+    }
+
+    /// Starts a process.
+    ///
+    /// # Panics
+    /// It ends at once.
+    pub fn start(&self, instance: &str, settings: &Value) -> Process {
+        let log = self.next_log(instance);
+        Process::start(&self.config(instance, settings), &log)
+    }
+
+    /// Starts a process that has to refuse to work; gives how it ended.
+    ///
+    /// # Panics
+    /// It goes on.
+    pub fn start_in_vain(&self, instance: &str, settings: &Value) -> super::Ended {
+        let log = self.next_log(instance);
+        Process::run_to_its_end(&self.config(instance, settings), &log)
+    }
+
+    fn next_log(&self, instance: &str) -> PathBuf {
+        let start = self.starts.fetch_add(1, Ordering::Relaxed);
+        self.dir.path().join(format!("{instance}-{start}.log"))
+    }
+
+    /// Writes to the log.
+    ///
+    /// # Panics
+    /// The broker does not take a record.
+    pub fn produce<'a>(&self, records: impl IntoIterator<Item = &'a Outgoing>) {
+        produce(&self.bootstrap, &self.events(), records);
+    }
+
+    /// Everything committed in a topic, by its own name.
+    ///
+    /// # Panics
+    /// It cannot be read.
+    pub fn read(&self, topic: &str) -> Vec<Record> {
+        read_all(&self.bootstrap, &self.topic(topic))
+    }
+
+    /// Waits until the group has committed the end of every partition.
+    ///
+    /// # Panics
+    /// It does not get there, or a process ends meanwhile: shows its log.
+    pub fn wait_until_read(&self, processes: &mut [&mut Process]) {
+        let group = self.group();
+        let began = Instant::now();
+        loop {
+            let progress = group.progress();
+            if progress.iter().all(|(committed, end)| committed == end) {
+                return;
+            }
+            for process in &mut *processes {
+                process.expect_alive();
+            }
+            if began.elapsed() > LIMIT {
+                let logs: Vec<String> = processes.iter().map(|process| process.last_said()).collect();
+                panic!("committed and end of each partition: {progress:?}\n{}", logs.join("\n\n"));
+            }
+            std::thread::sleep(LOOK);
+        }
+    }
+
+    /// A view of the group's offsets.
+    ///
+    /// # Panics
+    /// The broker does not answer.
+    pub fn group(&self) -> Group {
+        let consumer: BaseConsumer = ClientConfig::new()
+            .set("bootstrap.servers", &self.bootstrap)
+            .set("group.id", self.prefix.trim_end_matches('.'))
+            .create()
+            .expect("a consumer");
+        Group { consumer, topic: self.events() }
+    }
+
+    /// Gives the log more partitions.
+    ///
+    /// # Panics
+    /// The broker does not.
+    pub fn grow(&self, topic: &str, partitions: usize) {
+        let name = self.topic(topic);
+        let done = pollster::block_on(
+            self.admin().create_partitions([&NewPartitions::new(&name, partitions)], &AdminOptions::new()),
+        );
+        done.expect("the broker answers").remove(0).expect("more partitions");
+    }
+
+    fn admin(&self) -> AdminClient<DefaultClientContext> {
+        let mut config = ClientConfig::new();
+        config.set("bootstrap.servers", &self.bootstrap).create().expect("an admin client")
+    }
+}
+
+impl Drop for Deployment {
+    fn drop(&mut self) {
+        // A broker that is kept between runs shall not fill up; one that is gone needs no care.
+        let names = [
+            "churn.events.v1",
+            "churn.alerts.v1",
+            "churn.alerts.current.v1",
+            "churn.dead-letters.v1",
+            "churnwatch.state",
+        ]
+        .map(|name| self.topic(name));
+        let names: Vec<&str> = names.iter().map(String::as_str).collect();
+        let _ = pollster::block_on(self.admin().delete_topics(&names, &AdminOptions::new()));
+    }
+}
+
+/// The group's offsets in the log.
+pub struct Group {
+    consumer: BaseConsumer,
+    topic: String,
+}
+
+impl Group {
+    /// Committed offset and end of each partition; 0 where nothing is committed.
+    ///
+    /// # Panics
+    /// The broker does not answer.
+    pub fn progress(&self) -> Vec<(i64, i64)> {
+        let time = Duration::from_secs(10);
+        let metadata = self.consumer.fetch_metadata(Some(&self.topic), time).expect("metadata");
+        let mut list = TopicPartitionList::new();
+        for partition in metadata.topics().iter().flat_map(|topic| topic.partitions()) {
+            list.add_partition(&self.topic, partition.id());
+        }
+        let committed = self.consumer.committed_offsets(list, LIMIT).expect("committed offsets");
+        let of = |partition: i32, offset: Offset| {
+            let (_, end) = self
+                .consumer
+                .fetch_watermarks(&self.topic, partition, time)
+                .expect("the bounds of a partition");
+            (offset.to_raw().unwrap_or(0).max(0), end)
+        };
+        committed.elements().iter().map(|found| of(found.partition(), found.offset())).collect()
+    }
+
+    /// Committed records, over all partitions.
+    ///
+    /// # Panics
+    /// The broker does not answer.
+    pub fn committed(&self) -> i64 {
+        self.progress().iter().map(|(committed, _)| committed).sum()
+    }
+}
+
+fn lay_over(below: &mut Value, above: &Value) {
+    match (below, above) {
+        (Value::Object(below), Value::Object(above)) => {
+            for (key, value) in above {
+                lay_over(below.entry(key.clone()).or_insert(Value::Null), value);
+            }
+        }
+        (below, above) => *below = above.clone(),
+    }
+}
