@@ -13,6 +13,7 @@
 mod alerts;
 mod dataset;
 mod deployment;
+mod expected;
 mod process;
 mod records;
 
@@ -21,7 +22,8 @@ use std::time::{Duration, Instant};
 pub use self::{
     alerts::{Alerts, open_by_history, open_by_topic},
     dataset::Dataset,
-    deployment::Deployment,
+    deployment::{Deployment, Group},
+    expected::Expected,
     process::{Ended, Process},
     records::{Outgoing, Record, produce, read_all, read_from},
 };
@@ -37,10 +39,13 @@ const LOOK: Duration = Duration::from_millis(20);
 /// # Panics
 /// No broker is named: a suite that says nothing about the broker must not pass.
 pub fn bootstrap() -> String {
-    std::env::var("KAFKA_BOOTSTRAP").ok().filter(|servers| !servers.is_empty()).expect(
-        "KAFKA_BOOTSTRAP names no broker: run `cargo xtask test`, which starts one, or \
+    std::env::var("KAFKA_BOOTSTRAP")
+        .ok()
+        .filter(|servers| !servers.is_empty())
+        .expect(
+            "KAFKA_BOOTSTRAP names no broker: run `cargo xtask test`, which starts one, or \
          `cargo xtask kafka up` and export what it prints",
-    )
+        )
 }
 
 /// Waits until `look` gives something.
@@ -53,7 +58,10 @@ pub fn wait_for<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
         if let Some(found) = look() {
             return found;
         }
-        assert!(began.elapsed() < LIMIT, "waited {LIMIT:?} in vain for {what}");
+        assert!(
+            began.elapsed() < LIMIT,
+            "waited {LIMIT:?} in vain for {what}"
+        );
         std::thread::sleep(LOOK);
     }
 }

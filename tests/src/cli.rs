@@ -15,7 +15,9 @@ use std::{
 
 /// The root of the repository.
 pub fn repository() -> &'static Path {
-    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("tests/ stands in the repository")
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .parent()
+        .expect("tests/ stands in the repository")
 }
 
 /// The binary, built if it is not fresh, with the profile of the running test.
@@ -31,7 +33,15 @@ fn build() -> PathBuf {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let built = Command::new(cargo)
         .current_dir(repository())
-        .args(["build", "-p", "churnwatch-cli", "--bin", "churnwatch", "--profile", &profile()])
+        .args([
+            "build",
+            "-p",
+            "churnwatch-cli",
+            "--bin",
+            "churnwatch",
+            "--profile",
+            &profile(),
+        ])
         .args(["--message-format", "json-render-diagnostics"])
         .stderr(Stdio::inherit())
         .output()
@@ -56,7 +66,10 @@ fn profile() -> String {
 /// The binary as a command that knows nothing of the environment's settings.
 pub fn churnwatch() -> Command {
     let mut command = Command::new(binary());
-    command.env_remove("CHURNWATCH_CONFIG").env_remove("CHURNWATCH_LOG").env("NO_COLOR", "1");
+    command
+        .env_remove("CHURNWATCH_CONFIG")
+        .env_remove("CHURNWATCH_LOG")
+        .env("NO_COLOR", "1");
     command
 }
 
@@ -100,7 +113,11 @@ impl Ran {
 /// # Panics
 /// It cannot be started, or writes something that is not UTF-8.
 pub fn run<S: AsRef<OsStr>>(args: impl IntoIterator<Item = S>) -> Ran {
-    let output = churnwatch().args(args).stdin(Stdio::null()).output().expect("the binary starts");
+    let output = churnwatch()
+        .args(args)
+        .stdin(Stdio::null())
+        .output()
+        .expect("the binary starts");
     Ran {
         code: output.status.code(),
         stdout: String::from_utf8(output.stdout).expect("output is UTF-8"),
@@ -159,7 +176,9 @@ impl Service {
     /// Nobody answers.
     pub fn get(&self, path: &str) -> (u16, String) {
         let mut stream = TcpStream::connect(self.http).expect("it listens");
-        stream.set_read_timeout(Some(Duration::from_secs(10))).expect("a time-out");
+        stream
+            .set_read_timeout(Some(Duration::from_secs(10)))
+            .expect("a time-out");
         write!(stream, "GET {path} HTTP/1.0\r\nHost: localhost\r\n\r\n").expect("it reads");
         let mut answer = String::new();
         stream.read_to_string(&mut answer).expect("it answers");
@@ -174,7 +193,10 @@ impl Service {
     /// The signal cannot be sent.
     pub fn terminate(mut self) -> Option<i32> {
         let id = self.process.id().to_string();
-        let sent = Command::new("kill").args(["-TERM", &id]).status().expect("kill runs");
+        let sent = Command::new("kill")
+            .args(["-TERM", &id])
+            .status()
+            .expect("kill runs");
         assert!(sent.success(), "SIGTERM was not sent");
         self.process.wait().expect("it can be waited for").code()
     }

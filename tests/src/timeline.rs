@@ -5,6 +5,7 @@
 //! day 0            acme      account   segment=high seats_purchased=50 name="Acme GmbH"
 //! workdays 0..83   acme      usage     feature=board.edited user_id=u1..u4 x3
 //! every 90 days 0..720  globex  usage  feature=report
+//! on sat,sun 0..83 20:00  globex  usage  feature=report
 //! day 30 14:00     acme      ticket    action=opened ticket_id=T1..T3 severity=P1
 //! day 50           acme      usage     feature=board.edited dated=47
 //! day 60           acme      command   action=snooze alert_key=acme|usage_silent| until=day70 by=jo
@@ -15,7 +16,8 @@
 //! noon unless a time is given. A field is written into the record as it
 //! stands: as JSON where it is JSON, else as a string. `u1..u4` stands for one
 //! record each, `x3` for three records a minute apart, `day70` for the noon of
-//! that day. `dated=47` makes a record that arrives on its day tell of day 47.
+//! that day. `dated=47` makes a record that arrives on its day tell of day 47,
+//! `dated=43..47` makes one of each of those days.
 //! `*` is a record about no account. Lines come in any order: the log is sorted
 //! by arrival, and keeps the order of the lines within a minute.
 
@@ -39,7 +41,10 @@ pub fn compile(text: &str) -> String {
         .flat_map(|line| Line::parse(line).records())
         .collect();
     records.sort_by_key(|(arrival, _)| *arrival);
-    records.into_iter().map(|(_, record)| record + "\n").collect()
+    records
+        .into_iter()
+        .map(|(_, record)| record + "\n")
+        .collect()
 }
 
 /// Noon of a day of the story.
@@ -50,8 +55,8 @@ pub fn noon(day: i32) -> EventTime {
 struct Line {
     days: Vec<i32>,
     minute: i64,
-    /// The day it tells of, where it is not the day of its arrival.
-    dated: Option<i32>,
+    /// The days it tells of, where they are not the day of its arrival.
+    dated: Option<Vec<i32>>,
     account: Option<String>,
     kind: String,
     repeats: i64,
@@ -62,16 +67,28 @@ impl Line {
     fn parse(line: &str) -> Self {
         let words = words(line);
         let mut words = words.iter().map(String::as_str).peekable();
-        let mut word = || words.next().unwrap_or_else(|| panic!("more is needed in {line:?}"));
+        let mut word = || {
+            words
+                .next()
+                .unwrap_or_else(|| panic!("more is needed in {line:?}"))
+        };
         let days: Vec<i32> = match word() {
-            "day" => days(word()).collect(),
-            "workdays" => days(word()).filter(|day| day.rem_euclid(7) < 5).collect(),
+            "day" => range(word()).collect(),
+            "workdays" => range(word()).filter(|day| day.rem_euclid(7) < 5).collect(),
+            "on" => {
+                let weekdays: Vec<i32> = word().split(',').map(weekday).collect();
+                range(word())
+                    .filter(|day| weekdays.contains(&day.rem_euclid(7)))
+                    .collect()
+            }
             "every" => {
                 let step = number(word());
                 assert_eq!(word(), "days", "in {line:?}");
-                days(word()).step_by(usize::try_from(step).expect("a step forward")).collect()
+                range(word())
+                    .step_by(usize::try_from(step).expect("a step forward"))
+                    .collect()
             }
-            _ => panic!("a line begins with day, workdays or every: {line:?}"),
+            _ => panic!("a line begins with day, workdays, on or every: {line:?}"),
         };
         let mut account = word();
         let mut minute = NOON;
@@ -90,7 +107,7 @@ impl Line {
         };
         for word in words {
             match word.split_once('=') {
-                Some(("dated", day)) => parsed.dated = Some(number(day)),
+                Some(("dated", day)) => parsed.dated = Some(range(day).collect()),
                 Some((name, value)) => parsed.fields.push((name.to_owned(), values(value))),
                 None => match word.strip_prefix('x') {
                     Some(times) => parsed.repeats = number(times).into(),
@@ -104,11 +121,12 @@ impl Line {
     fn records(&self) -> Vec<(EventTime, String)> {
         let mut records = Vec::new();
         for &day in &self.days {
-            for fields in combinations(&self.fields) {
-                for turn in 0..self.repeats {
-                    let minute = self.minute + turn;
-                    let time = moment(self.dated.unwrap_or(day), minute);
-                    records.push((moment(day, minute), self.record(time, &fields)));
+            for &dated in self.dated.as_deref().unwrap_or(&[day]) {
+                for fields in combinations(&self.fields) {
+                    for minute in self.minute..self.minute + self.repeats {
+                        let record = self.record(moment(dated, minute), &fields);
+                        records.push((moment(day, minute), record));
+                    }
                 }
             }
         }
@@ -124,8 +142,10 @@ impl Line {
         all.extend(account.as_ref().map(|account| ("account_id", account)));
         all.push(("time", &time));
         all.extend(fields);
-        let all: Vec<String> =
-            all.iter().map(|(name, value)| format!("{}:{value}", Value::from(*name))).collect();
+        let all: Vec<String> = all
+            .iter()
+            .map(|(name, value)| format!("{}:{value}", Value::from(*name)))
+            .collect();
         format!("{{{}}}", all.join(","))
     }
 }
@@ -147,15 +167,24 @@ fn words(line: &str) -> Vec<String> {
 }
 
 /// `7` or `0..83`, the end included.
-fn days(text: &str) -> std::ops::RangeInclusive<i32> {
+fn range(text: &str) -> std::ops::RangeInclusive<i32> {
     match text.split_once("..") {
         Some((first, last)) => number(first)..=number(last),
         None => number(text)..=number(text),
     }
 }
 
+/// Days from a Monday.
+fn weekday(name: &str) -> i32 {
+    let names = ["mon", "tue", "wed", "thu", "fri", "sat", "sun"];
+    let at = names.iter().position(|known| *known == name);
+    at.map(|at| at as i32)
+        .unwrap_or_else(|| panic!("{name:?} is no day of the week"))
+}
+
 fn number(text: &str) -> i32 {
-    text.parse().unwrap_or_else(|_| panic!("{text:?} is no whole number"))
+    text.parse()
+        .unwrap_or_else(|_| panic!("{text:?} is no whole number"))
 }
 
 fn moment(day: i32, minute: i64) -> EventTime {
@@ -168,7 +197,9 @@ fn values(text: &str) -> Vec<Value> {
         && let (Some((name, first)), Some((same_name, last))) = (numbered(first), numbered(last))
     {
         assert_eq!(name, same_name, "a range is of one name: {text:?}");
-        return (first..=last).map(|at| format!("{name}{at}").into()).collect();
+        return (first..=last)
+            .map(|at| format!("{name}{at}").into())
+            .collect();
     }
     if let Some(("day", day)) = numbered(text) {
         return vec![noon(day).to_string().into()];
@@ -193,7 +224,10 @@ fn combinations(fields: &[(String, Vec<Value>)]) -> Vec<Vec<(&str, &Value)>> {
             fields.push((name.as_str(), value));
             fields
         };
-        all = all.iter().flat_map(|before| values.iter().map(move |value| with(before, value))).collect();
+        all = all
+            .iter()
+            .flat_map(|before| values.iter().map(move |value| with(before, value)))
+            .collect();
     }
     all
 }

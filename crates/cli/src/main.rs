@@ -38,10 +38,7 @@ fn main() -> ExitCode {
         Command::Topics(args) => commands::topics::run(args),
         Command::Schema(args) => commands::schema::run(&args),
         Command::Config(args) => commands::config::run(args),
-        Command::Completions(args) => {
-            commands::completions(&args);
-            Ok(())
-        }
+        Command::Completions(args) => commands::completions(&args),
         Command::Generate(args) => commands::generate::run(&args),
     };
     match result {
@@ -63,9 +60,23 @@ fn report(exit: Exit) -> ExitCode {
     }
     match error.downcast::<ConfigError>() {
         Ok(config) => eprintln!("{:?}", miette::Report::new(config)),
-        Err(error) => eprintln!("error: {error:#}"),
+        Err(error) => eprintln!("error: {}", in_one_line(&error)),
     }
     failure.code()
+}
+
+/// An error with its causes, from the outside in. Many of our errors quote
+/// their cause already; nothing is said twice.
+fn in_one_line(error: &anyhow::Error) -> String {
+    let mut text = String::new();
+    for cause in error.chain().map(ToString::to_string) {
+        if text.is_empty() {
+            text = cause;
+        } else if !text.contains(&cause) {
+            text = format!("{text}: {cause}");
+        }
+    }
+    text
 }
 
 impl From<Box<ConfigError>> for Exit {

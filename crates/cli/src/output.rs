@@ -42,6 +42,14 @@ pub(crate) fn table(headings: &[&str]) -> Table {
     table
 }
 
+/// Writes a text to the standard output, where `print!` would panic when
+/// nobody reads on.
+pub(crate) fn print(text: &str) -> io::Result<()> {
+    let mut out = io::stdout().lock();
+    out.write_all(text.as_bytes())?;
+    out.flush()
+}
+
 /// Writes rows in a form: a table of `cells`, or the values themselves.
 pub(crate) fn show<T: serde::Serialize>(
     format: Format,

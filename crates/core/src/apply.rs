@@ -293,10 +293,10 @@ fn change_profile(
 }
 
 fn change_seat(account: &mut AccountState, change: &SeatChange) {
-    let seat = account.seat(&change.user);
-    if change.role.is_some() {
-        seat.role = change.role;
+    if let Some(role) = change.role {
+        account.set_role(&change.user, role);
     }
+    let seat = account.seat(&change.user);
     match change.action {
         SeatAction::Invited if seat.status == SeatStatus::Activated => {}
         SeatAction::Invited => seat.status = SeatStatus::Invited,

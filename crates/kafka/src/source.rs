@@ -75,6 +75,8 @@ pub struct KafkaSource {
     ends: BTreeMap<PartitionId, i64>,
     /// What the group asked and the loop has not answered yet.
     unanswered: Option<Rebalance>,
+    /// Whether the group has assigned us anything, or nothing, yet.
+    has_joined: bool,
     /// Found behind records that were already visited, and told next.
     deferred: Option<Result<Polled, SourceError>>,
 }
@@ -118,6 +120,7 @@ impl KafkaSource {
             partitions: BTreeMap::new(),
             ends: BTreeMap::new(),
             unanswered: None,
+            has_joined: false,
             deferred: None,
         };
         source.join()?;
@@ -160,6 +163,7 @@ impl KafkaSource {
     fn next_rebalance(&mut self) -> Result<Option<Polled>, SourceError> {
         let consumer = Arc::clone(self.consumer()?);
         while let Some(rebalance) = consumer.context().next_rebalance() {
+            self.has_joined |= matches!(rebalance, Rebalance::Assign(_));
             // A cooperative rebalance that changes nothing for us wants an answer all the same.
             let polled = match &rebalance {
                 Rebalance::Assign(partitions) if partitions.is_empty() => {
@@ -346,6 +350,10 @@ impl Source for KafkaSource {
             Polled::Idle => Ok(self.next_rebalance()?.unwrap_or(Polled::Idle)),
             other => Ok(other),
         }
+    }
+
+    fn has_joined(&self) -> bool {
+        self.has_joined
     }
 
     fn accept(&mut self, partitions: &[PartitionId]) -> Result<(), SourceError> {

@@ -93,6 +93,8 @@ pub struct Detector<S, K, C> {
     /// When each partition last delivered a record or got a clock.
     last_record: BTreeMap<PartitionId, Instant>,
     last_upkeep: Instant,
+    /// Whether the group has given us an assignment yet.
+    has_joined: bool,
 }
 
 /// This worker's part of gauges that all workers add up.
@@ -126,6 +128,10 @@ impl<S: Source, K: Sink, C: Changelog> Detector<S, K, C> {
         stop: Arc<AtomicBool>,
     ) -> Self {
         let now = Instant::now();
+        health.set_cause(
+            &format!("{} assignment", settings.worker),
+            Some("the group has not assigned any partitions yet".to_owned()),
+        );
         Self {
             batch: Batch::new(BatchCounters::new(&metrics), scores),
             shares: Shares {
@@ -146,6 +152,7 @@ impl<S: Source, K: Sink, C: Changelog> Detector<S, K, C> {
             last_commit: now,
             last_record: BTreeMap::new(),
             last_upkeep: now,
+            has_joined: false,
         }
     }
 
@@ -170,7 +177,7 @@ impl<S: Source, K: Sink, C: Changelog> Detector<S, K, C> {
         loop {
             self.health.beat(&self.settings.worker, Instant::now());
             if self.stop.load(Ordering::Relaxed) {
-                return self.drain();
+                return self.leave();
             }
             let polled = self.poll_once(self.poll_timeout());
             let step = match polled {
@@ -180,7 +187,10 @@ impl<S: Source, K: Sink, C: Changelog> Detector<S, K, C> {
                 Ok(Polled::Ended) => return self.finish(),
                 Err(error) => Err(error),
             }
-            .and_then(|()| self.look_at_the_due())
+            .and_then(|()| {
+                self.note_joining();
+                self.look_at_the_due()
+            })
             .and_then(|()| self.restore_some())
             .and_then(|()| self.write_clocks())
             .and_then(|()| self.commit_if_due())
@@ -194,6 +204,15 @@ impl<S: Source, K: Sink, C: Changelog> Detector<S, K, C> {
                 }
                 Err(error) => self.recover(error, &mut backoff)?,
             }
+        }
+    }
+
+    /// Until the group has said for the first time what is ours, possibly
+    /// nothing, we are not ready.
+    fn note_joining(&mut self) {
+        if !self.has_joined && self.source.has_joined() {
+            self.has_joined = true;
+            self.report_assignment();
         }
     }
 
@@ -493,6 +512,19 @@ impl<S: Source, K: Sink, C: Changelog> Detector<S, K, C> {
             }
         }
         self.drain()
+    }
+
+    /// Told to stop: commits what can be committed. What cannot, since the
+    /// group or the broker is just then busy with something else, will be read
+    /// again; that is a stop in good order all the same.
+    fn leave(&mut self) -> Result<(), DetectError> {
+        match self.drain() {
+            Err(DetectError::Commit(error)) if !matches!(error, CommitError::Fatal(_)) => {
+                tracing::warn!(%error, "leaving without the last commit; nothing is lost");
+                Ok(())
+            }
+            drained => drained,
+        }
     }
 
     /// Commits what is applied, within the sink's own bounds.

@@ -114,6 +114,12 @@ pub trait Source {
         visit: &mut dyn FnMut(RecordRef<'_>),
     ) -> Result<Polled, SourceError>;
 
+    /// Whether it is known for the first time which partitions are ours; they
+    /// may be none, and then no [`Polled::Assigned`] tells.
+    fn has_joined(&self) -> bool {
+        true
+    }
+
     /// Takes assigned partitions, paused.
     ///
     /// # Errors

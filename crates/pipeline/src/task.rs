@@ -120,12 +120,12 @@ impl Task {
             let Some((due, ids)) = self.dues.take(watermark, most) else { return Ok(false) };
             most -= ids.len().min(most);
             for id in ids {
+                let account = self.accounts.load_for_change(&self.store, &id)?;
                 // Its own events may have moved it on.
-                if self.accounts.load(&self.store, &id)?.next_due() != Some(due) {
+                if account.next_due() != Some(due) {
                     continue;
                 }
                 self.moved = true;
-                let account = self.accounts.load_for_change(&self.store, &id)?;
                 close_days(account, rules, due, |outcome| took(&id, outcome));
                 if let Some(next) = account.next_due() {
                     self.dues.push(next, id);

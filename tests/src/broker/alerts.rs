@@ -36,10 +36,17 @@ impl Alerts {
         let mut alerts: BTreeMap<String, Vec<(u64, String)>> = BTreeMap::new();
         for body in bodies {
             let parsed: Value = serde_json::from_str(body).expect("a body is JSON");
-            let account = parsed["account_id"].as_str().expect("a body names its account");
-            let sequence = parsed["sequence"].as_u64().expect("a body has its sequence number");
+            let account = parsed["account_id"]
+                .as_str()
+                .expect("a body names its account");
+            let sequence = parsed["sequence"]
+                .as_u64()
+                .expect("a body has its sequence number");
             let text = without_run(body);
-            alerts.entry(account.to_owned()).or_default().push((sequence, text));
+            alerts
+                .entry(account.to_owned())
+                .or_default()
+                .push((sequence, text));
         }
         for of_account in alerts.values_mut() {
             of_account.sort();
@@ -54,7 +61,9 @@ impl Alerts {
 
     /// How many there are of each account.
     pub fn accounts(&self) -> impl Iterator<Item = (&str, usize)> {
-        self.0.iter().map(|(account, alerts)| (account.as_str(), alerts.len()))
+        self.0
+            .iter()
+            .map(|(account, alerts)| (account.as_str(), alerts.len()))
     }
 
     /// Compares with what should have been.
@@ -64,7 +73,10 @@ impl Alerts {
     /// alert at all, which proves nothing.
     #[track_caller]
     pub fn expect_same_as(&self, expected: &Self, run: &str) {
-        assert!(expected.count() > 0, "{run}: no alert was expected, which proves nothing");
+        assert!(
+            expected.count() > 0,
+            "{run}: no alert was expected, which proves nothing"
+        );
         let accounts = expected.0.keys().chain(self.0.keys());
         for account in accounts {
             let none = Vec::new();
@@ -95,15 +107,22 @@ fn body_of(record: &Record) -> &str {
     let envelope = std::str::from_utf8(record.value.as_deref().expect("a value")).expect("UTF-8");
     // No text within JSON holds a bare quotation mark, so this stands there once: in front of the
     // last attribute of the envelope.
-    let (_, data) = envelope.split_once(r#","data":"#).expect("an envelope ends with its data");
+    let (_, data) = envelope
+        .split_once(r#","data":"#)
+        .expect("an envelope ends with its data");
     data.strip_suffix('}').expect("an envelope is an object")
 }
 
 fn without_run(body: &str) -> String {
     let from = body.rfind(r#","mode":""#).expect("a body has its mode");
-    let to = body.rfind(r#","config_hash":""#).expect("a body has the hash of its rules");
+    let to = body
+        .rfind(r#","config_hash":""#)
+        .expect("a body has the hash of its rules");
     let run = &body[from..to];
-    let expected = [r#","mode":"replay","input":null"#, r#","mode":"live","input":{"partition":"#];
+    let expected = [
+        r#","mode":"replay","input":null"#,
+        r#","mode":"live","input":{"partition":"#,
+    ];
     assert!(expected.iter().any(|start| run.starts_with(start)), "{run}");
     format!("{}{}", &body[..from], &body[to..])
 }
@@ -118,7 +137,10 @@ pub fn open_by_history(records: &[Record]) -> BTreeMap<String, String> {
     let mut open = BTreeMap::new();
     for body in records.iter().map(body_of) {
         let parsed: Value = serde_json::from_str(body).expect("a body is JSON");
-        let key = parsed["alert_key"].as_str().expect("a body names its alert").to_owned();
+        let key = parsed["alert_key"]
+            .as_str()
+            .expect("a body names its alert")
+            .to_owned();
         if parsed["transition"] == "resolved" {
             open.remove(&key);
         } else {

@@ -30,7 +30,11 @@ impl Dataset {
     /// Neither can be read.
     pub fn real_or_demo(dir: &Path) -> Self {
         let beside = cli::repository().join("../shared/data/openstack/events.ndjson.gz");
-        if beside.exists() { Self::read(&beside) } else { Self::demo(dir) }
+        if beside.exists() {
+            Self::read(&beside)
+        } else {
+            Self::demo(dir)
+        }
     }
 
     /// The bundled fleet, with every kind of event and every signal in it,
@@ -63,6 +67,10 @@ impl Dataset {
         let last: serde_json::Value =
             serde_json::from_slice(last.value.as_ref().expect("events have values")).expect("JSON");
         let last = EventTime::parse(last["time"].as_str().expect("events have times"));
-        Self { path: path.to_owned(), events, last: last.expect("a time") }
+        Self {
+            path: path.to_owned(),
+            events,
+            last: last.expect("a time"),
+        }
     }
 }

@@ -40,7 +40,13 @@ impl Deployment {
         let config = deployment.config("setup", &json!({}));
         let partitions = partitions.to_string();
         cli::run([
-            "topics", "create", "--replication", "1", "--partitions", &partitions, "--config",
+            "topics",
+            "create",
+            "--replication",
+            "1",
+            "--partitions",
+            &partitions,
+            "--config",
             config.to_str().expect("a path of UTF-8"),
         ])
         .succeeded();
@@ -165,8 +171,14 @@ impl Deployment {
                 process.expect_alive();
             }
             if began.elapsed() > LIMIT {
-                let logs: Vec<String> = processes.iter().map(|process| process.last_said()).collect();
-                panic!("committed and end of each partition: {progress:?}\n{}", logs.join("\n\n"));
+                let logs: Vec<String> = processes
+                    .iter()
+                    .map(|process| process.last_said())
+                    .collect();
+                panic!(
+                    "committed and end of each partition: {progress:?}\n{}",
+                    logs.join("\n\n")
+                );
             }
             std::thread::sleep(LOOK);
         }
@@ -182,7 +194,10 @@ impl Deployment {
             .set("group.id", self.prefix.trim_end_matches('.'))
             .create()
             .expect("a consumer");
-        Group { consumer, topic: self.events() }
+        Group {
+            consumer,
+            topic: self.events(),
+        }
     }
 
     /// Gives the log more partitions.
@@ -191,15 +206,21 @@ impl Deployment {
     /// The broker does not.
     pub fn grow(&self, topic: &str, partitions: usize) {
         let name = self.topic(topic);
-        let done = pollster::block_on(
-            self.admin().create_partitions([&NewPartitions::new(&name, partitions)], &AdminOptions::new()),
-        );
-        done.expect("the broker answers").remove(0).expect("more partitions");
+        let done = pollster::block_on(self.admin().create_partitions(
+            [&NewPartitions::new(&name, partitions)],
+            &AdminOptions::new(),
+        ));
+        done.expect("the broker answers")
+            .remove(0)
+            .expect("more partitions");
     }
 
     fn admin(&self) -> AdminClient<DefaultClientContext> {
         let mut config = ClientConfig::new();
-        config.set("bootstrap.servers", &self.bootstrap).create().expect("an admin client")
+        config
+            .set("bootstrap.servers", &self.bootstrap)
+            .create()
+            .expect("an admin client")
     }
 }
 
@@ -232,12 +253,22 @@ impl Group {
     /// The broker does not answer.
     pub fn progress(&self) -> Vec<(i64, i64)> {
         let time = Duration::from_secs(10);
-        let metadata = self.consumer.fetch_metadata(Some(&self.topic), time).expect("metadata");
+        let metadata = self
+            .consumer
+            .fetch_metadata(Some(&self.topic), time)
+            .expect("metadata");
         let mut list = TopicPartitionList::new();
-        for partition in metadata.topics().iter().flat_map(|topic| topic.partitions()) {
+        for partition in metadata
+            .topics()
+            .iter()
+            .flat_map(|topic| topic.partitions())
+        {
             list.add_partition(&self.topic, partition.id());
         }
-        let committed = self.consumer.committed_offsets(list, LIMIT).expect("committed offsets");
+        let committed = self
+            .consumer
+            .committed_offsets(list, LIMIT)
+            .expect("committed offsets");
         let of = |partition: i32, offset: Offset| {
             let (_, end) = self
                 .consumer
@@ -245,7 +276,11 @@ impl Group {
                 .expect("the bounds of a partition");
             (offset.to_raw().unwrap_or(0).max(0), end)
         };
-        committed.elements().iter().map(|found| of(found.partition(), found.offset())).collect()
+        committed
+            .elements()
+            .iter()
+            .map(|found| of(found.partition(), found.offset()))
+            .collect()
     }
 
     /// Committed records, over all partitions.

@@ -52,7 +52,11 @@ impl Process {
                 record["address"].as_str()?.parse().ok()
             })
         });
-        Self { child, log: log.to_owned(), http }
+        Self {
+            child,
+            log: log.to_owned(),
+            http,
+        }
     }
 
     /// Starts it where it has to end by itself, and gives how it did.
@@ -65,7 +69,11 @@ impl Process {
         let status = wait_for("the end of a process that must not start", || {
             child.try_wait().expect("a child can be asked")
         });
-        Ended { code: status.code(), took: began.elapsed(), log: read(log) }
+        Ended {
+            code: status.code(),
+            took: began.elapsed(),
+            log: read(log),
+        }
     }
 
     fn spawn(config: &Path, log: &Path) -> Child {
@@ -85,7 +93,8 @@ impl Process {
     /// # Panics
     /// Nobody answers: shows the log.
     pub fn get(&self, path: &str) -> (u16, String) {
-        self.try_get(path).unwrap_or_else(|error| panic!("{path}: {error}\n{}", self.last_said()))
+        self.try_get(path)
+            .unwrap_or_else(|error| panic!("{path}: {error}\n{}", self.last_said()))
     }
 
     fn try_get(&self, path: &str) -> std::io::Result<(u16, String)> {
@@ -94,7 +103,11 @@ impl Process {
         write!(stream, "GET {path} HTTP/1.0\r\nHost: localhost\r\n\r\n")?;
         let mut answer = String::new();
         stream.read_to_string(&mut answer)?;
-        let status = answer.split(' ').nth(1).and_then(|code| code.parse().ok()).unwrap_or(0);
+        let status = answer
+            .split(' ')
+            .nth(1)
+            .and_then(|code| code.parse().ok())
+            .unwrap_or(0);
         let body = answer.split_once("\r\n\r\n").map_or("", |(_, body)| body);
         Ok((status, body.to_owned()))
     }
@@ -110,7 +123,11 @@ impl Process {
             if status == 200 {
                 return self;
             }
-            assert!(began.elapsed() < LIMIT, "not ready: {body}\n{}", self.last_said());
+            assert!(
+                began.elapsed() < LIMIT,
+                "not ready: {body}\n{}",
+                self.last_said()
+            );
             std::thread::sleep(super::LOOK);
         }
     }
@@ -130,7 +147,10 @@ impl Process {
     pub fn metric_where(&self, name: &str, label: &str) -> f64 {
         let (_, page) = self.get("/metrics");
         page.lines()
-            .filter(|line| line.strip_prefix(name).is_some_and(|rest| rest.starts_with([' ', '{'])))
+            .filter(|line| {
+                line.strip_prefix(name)
+                    .is_some_and(|rest| rest.starts_with([' ', '{']))
+            })
             .filter(|line| line.contains(label))
             .filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok())
             .sum()
@@ -142,7 +162,9 @@ impl Process {
     /// It cannot be sent.
     pub fn signal(&self, name: &str) {
         let id = self.child.id().to_string();
-        let sent = Command::new("kill").args([&format!("-{name}"), &id]).status();
+        let sent = Command::new("kill")
+            .args([&format!("-{name}"), &id])
+            .status();
         assert!(sent.expect("kill runs").success(), "SIG{name} was not sent");
     }
 
@@ -165,8 +187,14 @@ impl Process {
         let began = Instant::now();
         self.signal("TERM");
         let child = &mut self.child;
-        let status = wait_for("the end after SIGTERM", || child.try_wait().expect("a child can be asked"));
-        Ended { code: status.code(), took: began.elapsed(), log: read(&self.log) }
+        let status = wait_for("the end after SIGTERM", || {
+            child.try_wait().expect("a child can be asked")
+        });
+        Ended {
+            code: status.code(),
+            took: began.elapsed(),
+            log: read(&self.log),
+        }
     }
 
     /// Waits until it ends by itself.
@@ -176,8 +204,14 @@ impl Process {
     pub fn wait_for_end(mut self) -> Ended {
         let began = Instant::now();
         let child = &mut self.child;
-        let status = wait_for("the end", || child.try_wait().expect("a child can be asked"));
-        Ended { code: status.code(), took: began.elapsed(), log: read(&self.log) }
+        let status = wait_for("the end", || {
+            child.try_wait().expect("a child can be asked")
+        });
+        Ended {
+            code: status.code(),
+            took: began.elapsed(),
+            log: read(&self.log),
+        }
     }
 
     /// SIGTERM, and an end in good order.

@@ -34,7 +34,9 @@ impl Outgoing {
     /// The line is no event of an account.
     pub fn event(line: &str) -> Self {
         let event: serde_json::Value = serde_json::from_str(line).expect("a line of JSON");
-        let account = event["account_id"].as_str().expect("an event has an account");
+        let account = event["account_id"]
+            .as_str()
+            .expect("an event has an account");
         Self {
             key: Some(account.as_bytes().to_vec()),
             value: Some(line.as_bytes().to_vec()),
@@ -45,10 +47,13 @@ impl Outgoing {
     /// The clock of the log: in this partition, nothing older than `time` will
     /// come.
     pub fn clock(partition: i32, time: EventTime) -> Self {
-        let value = format!(
-            r#"{{"kind":"clock","source":"log","shard":0,"shards":1,"time":"{time}"}}"#
-        );
-        Self { partition: Some(partition), value: Some(value.into_bytes()), ..Self::default() }
+        let value =
+            format!(r#"{{"kind":"clock","source":"log","shard":0,"shards":1,"time":"{time}"}}"#);
+        Self {
+            partition: Some(partition),
+            value: Some(value.into_bytes()),
+            ..Self::default()
+        }
     }
 }
 
@@ -112,7 +117,10 @@ pub fn produce<'a>(bootstrap: &str, topic: &str, records: impl IntoIterator<Item
     for outgoing in records {
         let mut headers = OwnedHeaders::new();
         for (key, value) in &outgoing.headers {
-            headers = headers.insert(Header { key, value: value.as_ref() });
+            headers = headers.insert(Header {
+                key,
+                value: value.as_ref(),
+            });
         }
         let mut record = BaseRecord::<[u8], [u8]> {
             topic,
@@ -159,18 +167,28 @@ pub fn read_from(bootstrap: &str, topic: &str, offset: Offset) -> Vec<Record> {
         .set("fetch.message.max.bytes", "4000000")
         .create()
         .expect("a consumer");
-    let metadata = consumer.fetch_metadata(Some(topic), LIMIT).expect("the broker answers");
-    let partitions = metadata.topics().first().map_or(0, |topic| topic.partitions().len());
+    let metadata = consumer
+        .fetch_metadata(Some(topic), LIMIT)
+        .expect("the broker answers");
+    let partitions = metadata
+        .topics()
+        .first()
+        .map_or(0, |topic| topic.partitions().len());
     let mut list = TopicPartitionList::new();
     for partition in 0..partitions {
         let partition = i32::try_from(partition).expect("few partitions");
-        list.add_partition_offset(topic, partition, offset).expect("an offset");
+        list.add_partition_offset(topic, partition, offset)
+            .expect("an offset");
     }
-    consumer.assign(&list).expect("partitions can be assigned by hand");
+    consumer
+        .assign(&list)
+        .expect("partitions can be assigned by hand");
     let mut records = Vec::new();
     let mut ended = 0;
     while ended < partitions {
-        match wait_for("a record or the end", || consumer.poll(Duration::from_secs(1))) {
+        match wait_for("a record or the end", || {
+            consumer.poll(Duration::from_secs(1))
+        }) {
             Ok(message) => records.push(Record {
                 partition: message.partition(),
                 offset: message.offset(),

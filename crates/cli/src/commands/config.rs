@@ -6,6 +6,7 @@ use super::ConfigFile;
 use crate::{
     config::Config,
     exit::{Exit, Failure, OrExit},
+    output,
 };
 
 /// Arguments of `config`.
@@ -28,6 +29,6 @@ enum ConfigCommand {
 pub(crate) fn run(args: ConfigArgs) -> Result<(), Exit> {
     let ConfigCommand::Show { config } = args.command;
     let config = Config::load(config.config.as_deref())?;
-    print!("{}", serde_saphyr::to_string(&config).or_exit(Failure::Internal)?);
-    Ok(())
+    let text = serde_saphyr::to_string(&config).or_exit(Failure::Internal)?;
+    output::print(&text).or_exit(Failure::Output)
 }

@@ -14,6 +14,11 @@ use std::path::PathBuf;
 use churnwatch_telemetry::logging::LogFormat;
 use clap::{Args, CommandFactory, Parser, Subcommand};
 
+use crate::{
+    exit::{Exit, Failure, OrExit},
+    output,
+};
+
 /// Watches product usage and support tickets for signs of churn, and says which
 /// account to act on, why, and how.
 ///
@@ -86,8 +91,11 @@ pub(crate) struct CompletionsArgs {
     shell: clap_complete::Shell,
 }
 
-pub(crate) fn completions(args: &CompletionsArgs) {
-    clap_complete::generate(args.shell, &mut Cli::command(), "churnwatch", &mut std::io::stdout());
+pub(crate) fn completions(args: &CompletionsArgs) -> Result<(), Exit> {
+    // clap_complete panics where it cannot write; memory takes everything.
+    let mut script = Vec::new();
+    clap_complete::generate(args.shell, &mut Cli::command(), "churnwatch", &mut script);
+    output::print(&String::from_utf8_lossy(&script)).or_exit(Failure::Output)
 }
 
 #[cfg(test)]

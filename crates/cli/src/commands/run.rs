@@ -141,7 +141,6 @@ fn detect(
     let mut result = Ok(());
     for worker in workers {
         let ended = worker.join().unwrap_or_else(|_| {
-            stop.store(true, Ordering::Relaxed);
             Err(Exit { failure: Failure::Internal, error: anyhow::anyhow!("a worker panicked") })
         });
         result = result.and(ended);
@@ -212,19 +211,28 @@ fn detector(
     ))
 }
 
-/// A worker's thread. One that fails stops the others: a supervisor starts the
-/// process anew, and a group that is half dead helps nobody.
+/// A worker's thread. One that ends, even by a panic, stops the others: a
+/// supervisor starts the process anew, and a group that is half dead helps
+/// nobody.
 fn work(
     mut detector: KafkaDetector,
     stop: Arc<AtomicBool>,
 ) -> impl FnOnce() -> Result<(), Exit> + Send {
     move || {
+        let _stops_the_others = StopOnDrop(stop);
         let result: Result<(), DetectError> = detector.run();
         if let Err(error) = &result {
             tracing::error!(%error, "a worker ends");
-            stop.store(true, Ordering::Relaxed);
         }
         Ok(result?)
+    }
+}
+
+struct StopOnDrop(Arc<AtomicBool>);
+
+impl Drop for StopOnDrop {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
     }
 }
 

@@ -2,7 +2,10 @@
 
 use clap::Args;
 
-use crate::exit::{Exit, Failure};
+use crate::{
+    exit::{Exit, Failure, OrExit},
+    output,
+};
 
 /// Arguments of `schema`.
 #[derive(Debug, Args)]
@@ -18,21 +21,15 @@ pub(crate) fn run(args: &SchemaArgs) -> Result<(), Exit> {
     let schemas = churnwatch_wire::schemas();
     let names = || schemas.iter().map(|(file, _)| file.trim_end_matches(SUFFIX));
     let Some(name) = &args.name else {
-        for name in names() {
-            println!("{name}");
-        }
-        println!("asyncapi");
-        return Ok(());
+        let list: String = names().chain(["asyncapi"]).flat_map(|name| [name, "\n"]).collect();
+        return output::print(&list).or_exit(Failure::Output);
     };
     if name == "asyncapi" {
-        println!("{:#}", churnwatch_wire::asyncapi());
-        return Ok(());
+        let text = format!("{:#}\n", churnwatch_wire::asyncapi());
+        return output::print(&text).or_exit(Failure::Output);
     }
     match schemas.iter().find(|(file, _)| file.trim_end_matches(SUFFIX) == name) {
-        Some((_, schema)) => {
-            println!("{schema:#}");
-            Ok(())
-        }
+        Some((_, schema)) => output::print(&format!("{schema:#}\n")).or_exit(Failure::Output),
         None => Err(Exit {
             failure: Failure::Usage,
             error: anyhow::anyhow!(

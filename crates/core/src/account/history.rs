@@ -467,6 +467,9 @@ impl WeekRing {
 
     /// The sum of `weeks` weeks up to and including `last`.
     pub fn sum(&self, last: i32, weeks: i32) -> u64 {
+        if last - weeks >= self.newest {
+            return 0;
+        }
         (0..weeks.min(WEEKS))
             .map(|back| u64::from(self.get(last - back)))
             .sum()

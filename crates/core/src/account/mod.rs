@@ -27,7 +27,7 @@ pub use self::{
     seat::{Seat, SeatStatus},
 };
 use crate::{
-    event::{EventId, TicketSeverity},
+    event::{EventId, Role, TicketSeverity},
     ids::{AccountId, Feature, TicketId, UserId},
     life::AlertState,
     time::{Day, EventTime, Zone},
@@ -49,6 +49,8 @@ pub struct AccountState {
     pub seats: BTreeMap<UserId, Seat>,
     /// Users with core actions on days that are still open; derived from `seats`.
     open_users: Vec<UserId>,
+    /// Users with a declared role above member; derived from `seats`.
+    role_holders: Vec<UserId>,
     /// Rows that must be written.
     pub touched: Touched,
 }
@@ -151,12 +153,18 @@ impl AccountState {
             .filter(|(_, seat)| !seat.open.is_empty())
             .map(|(user, _)| user.clone())
             .collect();
+        let role_holders = seats
+            .iter()
+            .filter(|(_, seat)| seat.leads())
+            .map(|(user, _)| user.clone())
+            .collect();
         Self {
             id,
             hot,
             history,
             seats,
             open_users,
+            role_holders,
             touched: Touched::default(),
         }
     }
@@ -207,6 +215,27 @@ impl AccountState {
             }
         };
         &mut days[index]
+    }
+
+    /// Users with a declared role above member, in the order of their ids,
+    /// with their seats. An account may have thousands of users, and every look
+    /// asks for these few.
+    pub fn role_holders(&self) -> impl Iterator<Item = (&UserId, &Seat)> {
+        self.role_holders.iter().filter_map(|user| Some((user, self.seats.get(user)?)))
+    }
+
+    /// Gives a user a role.
+    pub fn set_role(&mut self, user: &UserId, role: Role) {
+        let seat = self.seat(user);
+        seat.role = Some(role);
+        let leads = seat.leads();
+        match self.role_holders.binary_search(user) {
+            Ok(index) if !leads => {
+                self.role_holders.remove(index);
+            }
+            Err(index) if leads => self.role_holders.insert(index, user.clone()),
+            Ok(_) | Err(_) => {}
+        }
     }
 
     /// A user's seat, made where there was none.

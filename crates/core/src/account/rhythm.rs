@@ -28,8 +28,15 @@ const PRIOR_LIFETIME_DAYS: f64 = 700.0;
 /// How long gaps are remembered, in days.
 const GAP_MEMORY_DAYS: i32 = 730;
 
+/// What a day leaves of a decayed sum: `exp2(-1 / 180)`. Each account takes this
+/// step each day.
+const DECAY_OF_A_DAY: f64 = 0.996_156_591_187_634_1;
+
 /// The share of a decayed sum that is left after `days`.
 pub(crate) fn decay(days: f64) -> f64 {
+    if days == 1.0 {
+        return DECAY_OF_A_DAY;
+    }
     libm::exp2(-days / HALF_LIFE_DAYS)
 }
 
@@ -282,6 +289,14 @@ mod tests {
         assert!(
             odds.windows(2)
                 .all(|pair| pair[0] < pair[1] && pair[1].is_finite())
+        );
+    }
+
+    #[test]
+    fn a_days_decay_is_that_of_the_half_life() {
+        assert_eq!(
+            DECAY_OF_A_DAY.to_bits(),
+            libm::exp2(-1.0 / HALF_LIFE_DAYS).to_bits()
         );
     }
 

@@ -56,6 +56,11 @@ impl Seat {
         matches!(self.status, SeatStatus::Invited | SeatStatus::Activated)
     }
 
+    /// Whether the user has a declared role above member.
+    pub fn leads(&self) -> bool {
+        self.role.is_some_and(|role| role != Role::Member)
+    }
+
     /// Counts a core action on an open day.
     pub fn act(&mut self, day: Day) {
         self.touched = true;

@@ -118,8 +118,7 @@ fn declared(account: &AccountState) -> Vec<Watched<'_>> {
     ];
     for tier in tiers {
         let mut watched: Vec<Watched<'_>> = account
-            .seats
-            .iter()
+            .role_holders()
             .filter(|(_, seat)| {
                 seat.role.is_some_and(|role| tier.contains(&role))
                     && seat.status != SeatStatus::Deactivated
@@ -182,11 +181,17 @@ impl ChampionQuiet {
         }
         let week = day.week();
         let total = account.history.weeks.sum(week, WEEKS).max(1) as f64;
+        // Who did anything at all, in the order of their ids.
+        let recent: Vec<(&UserId, &Seat, u64)> = account
+            .seats
+            .iter()
+            .map(|(user, seat)| (user, seat, seat.weeks.sum(week, WEEKS)))
+            .filter(|(.., score)| *score > 0)
+            .collect();
         let score_of = |user: &UserId| {
-            account
-                .seats
-                .get(user)
-                .map_or(0, |seat| seat.weeks.sum(week, WEEKS))
+            recent
+                .binary_search_by_key(&user, |(known, ..)| known)
+                .map_or(0, |at| recent[at].2)
         };
         let share_of = |user: &UserId| score_of(user) as f64 / total;
         let mut holders: Vec<InferredChampion> = account
@@ -200,16 +205,15 @@ impl ChampionQuiet {
             })
             .collect();
         holders.truncate(keep as usize);
-        let mut challengers: Vec<(u64, &UserId)> = account
-            .seats
+        let mut challengers: Vec<(u64, &UserId)> = recent
             .iter()
-            .filter(|(user, seat)| {
-                seat.features.count_ones() >= self.min_features
-                    && share_of(user) >= self.min_share
+            .filter(|(user, seat, score)| {
+                *score as f64 / total >= self.min_share
+                    && seat.features.count_ones() >= self.min_features
                     && seat.weeks.active_weeks(week, WEEKS) >= self.min_weeks
                     && holders.iter().all(|holder| holder.user != **user)
             })
-            .map(|(user, _)| (score_of(user), user))
+            .map(|(user, _, score)| (*score, *user))
             .collect();
         challengers.sort_by(|a, b| b.0.cmp(&a.0).then(a.1.cmp(b.1)));
         let mut challengers = challengers.into_iter();

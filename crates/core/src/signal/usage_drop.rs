@@ -118,6 +118,13 @@ fn z_of_fall(x: f64, e: f64, phi: f64, window_days: f64, base_days: f64) -> f64 
 }
 
 impl UsageDrop {
+    /// Whether window and base are empty, and have been for so long that
+    /// nothing of them can be pending.
+    fn nothing_to_compare(view: &View<'_>) -> bool {
+        let rhythm = view.history().rhythm.as_ref();
+        rhythm.is_none_or(|rhythm| view.day.since(rhythm.last.day) > WINDOW + BASE)
+    }
+
     /// Compares the last `window` days with the up to 84 before them; `None`
     /// while fewer than 28 of those were observed. A frozen expectation (core
     /// actions a day) goes before the base.
@@ -221,6 +228,9 @@ impl Signal for UsageDrop {
             return;
         }
         let frozen = view.frozen(SignalId::UsageDrop, None);
+        if frozen.is_none() && Self::nothing_to_compare(view) {
+            return;
+        }
         let frozen_daily = frozen
             .map(|frozen| frozen.expected)
             .filter(|&daily| daily > 0.0);

@@ -83,6 +83,8 @@ pub struct InputFile {
     lines: Box<dyn BufRead + Send>,
     /// The line to come next, without its line break.
     line: Vec<u8>,
+    /// Blank lines between it and the line before.
+    blanks: i64,
     /// Its event time, where several files are merged; a line that cannot be
     /// read goes out at once.
     time: EventTime,
@@ -109,11 +111,12 @@ impl InputFile {
         } else {
             Box::new(bytes)
         };
-        Ok(Self { path: path.to_owned(), lines, line: Vec::new(), time: EventTime::MIN })
+        Ok(Self { path: path.to_owned(), lines, line: Vec::new(), blanks: 0, time: EventTime::MIN })
     }
 
     /// Reads the next line that is not blank; `false` at the end.
     fn advance(&mut self, with_time: bool) -> io::Result<bool> {
+        self.blanks = 0;
         loop {
             self.line.clear();
             let mut limited = (&mut self.lines).take(LONGEST_LINE as u64);
@@ -129,6 +132,7 @@ impl InputFile {
                 self.line.pop();
             }
             if self.line.iter().all(u8::is_ascii_whitespace) {
+                self.blanks += 1;
                 continue;
             }
             self.time = if with_time { time_of(&self.line) } else { EventTime::MIN };
@@ -186,7 +190,8 @@ enum Stage {
     Reading,
 }
 
-/// Files as a source: one partition, offsets are line numbers over all files.
+/// Files as a source: one partition. Offsets are line numbers from 0, over all
+/// files where there are several.
 pub struct FileSource {
     files: Vec<InputFile>,
     /// What every line without a time of its own is taken in at.
@@ -251,6 +256,8 @@ impl Source for FileSource {
             let least = (0..self.files.len()).min_by_key(|&index| self.files[index].time);
             let Some(index) = least else { break };
             let file = &mut self.files[index];
+            // Blank lines count: whoever looks for the record counts them too.
+            self.offset += file.blanks;
             visit(RecordRef {
                 partition: PARTITION,
                 offset: self.offset,

@@ -1,0 +1,236 @@
+//! Interruptions of every kind, on a real broker: afterwards nothing is lost,
+//! nothing is there twice and nothing differs from a replay of the same events.
+//!
+//! Each test feeds the log in pieces and interrupts while a piece is being
+//! read, at a moment drawn from a seed that is printed. Commits are made after
+//! few records, so that there are many moments between any two of their steps.
+
+use std::time::{Duration, SystemTime};
+
+use churnwatch_tests::broker::{Deployment, Expected, Group, Outgoing, Process, wait_for};
+use serde_json::{Value, json};
+
+/// Pieces in which the log is fed; each but the last is interrupted.
+const PIECES: usize = 6;
+const PARTITIONS: u32 = 4;
+
+/// Many commits, many flushes, a cache that must evict.
+fn busy() -> Value {
+    json!({
+        "workers": 2,
+        "detect": {
+            "max_records": 250,
+            "max_dirty_accounts": 40,
+            "cached_accounts": 20,
+            "flush_interval": "300ms",
+        },
+    })
+}
+
+/// As [`busy`], with one worker and a place in the group that is soon given
+/// away.
+fn short_session() -> Value {
+    let mut settings = busy();
+    settings["workers"] = json!(1);
+    settings["kafka"] = json!({"session_timeout": "2s", "transaction_timeout": "2s"});
+    settings
+}
+
+/// The log of one test, fed piece by piece.
+struct Feed<'a> {
+    deployment: &'a Deployment,
+    group: Group,
+    log: Vec<Outgoing>,
+    /// Records that were fed.
+    fed: usize,
+    random: Random,
+}
+
+impl<'a> Feed<'a> {
+    fn new(deployment: &'a Deployment) -> Self {
+        Self {
+            deployment,
+            group: deployment.group(),
+            log: Expected::real().log(PARTITIONS).collect(),
+            fed: 0,
+            random: Random::new(),
+        }
+    }
+
+    /// Feeds the next piece and comes back somewhere in the middle of it.
+    fn feed_and_wait_for_the_middle(&mut self) {
+        let from = self.fed;
+        self.feed(self.log.len() / PIECES);
+        let share = self.random.between(20, 70);
+        let goal = (from + (self.fed - from) * share / 100) as i64;
+        wait_for("the middle of a piece", || (self.group.committed() >= goal).then_some(()));
+    }
+
+    fn feed_the_rest(&mut self) {
+        self.feed(self.log.len() - self.fed);
+    }
+
+    fn feed(&mut self, count: usize) {
+        let to = (self.fed + count).min(self.log.len());
+        self.deployment.produce(&self.log[self.fed..to]);
+        self.fed = to;
+    }
+
+    /// # Panics
+    /// All was read already: the interruption came too late to prove anything.
+    #[track_caller]
+    fn expect_unread(&self) {
+        let committed = self.group.committed();
+        assert!(committed < self.fed as i64, "{committed} of {} were committed", self.fed);
+    }
+}
+
+/// Draws moments; says from which seed.
+struct Random(u64);
+
+impl Random {
+    fn new() -> Self {
+        let given = std::env::var("CHURNWATCH_TEST_SEED").ok().and_then(|seed| seed.parse().ok());
+        let since_epoch = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+        let seed = given.unwrap_or(since_epoch.expect("a clock after 1970").as_micros() as u64);
+        println!("CHURNWATCH_TEST_SEED={seed}");
+        Self(seed | 1)
+    }
+
+    /// A number from `low` up to and without `high`.
+    fn between(&mut self, low: usize, high: usize) -> usize {
+        // xorshift64 (G. Marsaglia, "Xorshift RNGs", 2003).
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        low + (self.0 % (high - low) as u64) as usize
+    }
+}
+
+#[test]
+fn killed_again_and_again_it_goes_on_from_what_is_committed() {
+    let deployment = Deployment::new("killed", PARTITIONS);
+    let mut feed = Feed::new(&deployment);
+    for _ in 1..PIECES {
+        let process = deployment.start("a", &busy());
+        feed.feed_and_wait_for_the_middle();
+        process.kill();
+        feed.expect_unread();
+    }
+    let mut process = deployment.start("a", &busy());
+    feed.feed_the_rest();
+    deployment.wait_until_read(&mut [&mut process]);
+    process.stop();
+    Expected::real().verify(&deployment, "killed", &[("a", busy())]);
+}
+
+#[test]
+fn with_its_disk_lost_it_comes_back_from_the_changelog() {
+    let deployment = Deployment::new("disk-lost", PARTITIONS);
+    let mut feed = Feed::new(&deployment);
+    for _ in 1..PIECES {
+        let process = deployment.start("a", &busy());
+        feed.feed_and_wait_for_the_middle();
+        process.kill();
+        feed.expect_unread();
+        std::fs::remove_dir_all(deployment.state_dir("a")).expect("the state can be deleted");
+    }
+    let mut process = deployment.start("a", &busy());
+    feed.feed_the_rest();
+    deployment.wait_until_read(&mut [&mut process]);
+    assert!(process.metric("churnwatch_restore_rows_total") > 0.0);
+    process.stop();
+    Expected::real().verify(&deployment, "disk-lost", &[("a", busy())]);
+}
+
+#[test]
+fn stopped_under_load_it_ends_in_time_and_has_nothing_to_restore_afterwards() {
+    let deployment = Deployment::new("stopped", PARTITIONS);
+    let mut feed = Feed::new(&deployment);
+    for _ in 1..PIECES {
+        let process = deployment.start("a", &busy());
+        process.wait_until_ready();
+        assert_eq!(process.metric("churnwatch_restore_rows_total"), 0.0, "{}", process.last_said());
+        feed.feed_and_wait_for_the_middle();
+        let ended = process.stop();
+        assert!(ended.took < Duration::from_secs(10), "it took {:?}", ended.took);
+        feed.expect_unread();
+    }
+    let mut process = deployment.start("a", &busy());
+    feed.feed_the_rest();
+    deployment.wait_until_read(&mut [&mut process]);
+    process.stop();
+    Expected::real().verify(&deployment, "stopped", &[("a", busy())]);
+}
+
+#[test]
+fn what_a_dead_process_owned_moves_to_the_others() {
+    let deployment = Deployment::new("dead", PARTITIONS);
+    let mut feed = Feed::new(&deployment);
+    let (dies, mut stays) = two_that_share_the_work(&deployment);
+    feed.feed_and_wait_for_the_middle();
+    dies.kill();
+    feed.expect_unread();
+    feed.feed_the_rest();
+    deployment.wait_until_read(&mut [&mut stays]);
+    assert_eq!(stays.metric("churnwatch_partitions_assigned"), f64::from(PARTITIONS));
+    stays.stop();
+    Expected::real().verify(&deployment, "dead", &[("b", short_session())]);
+}
+
+#[test]
+fn a_process_that_slept_while_others_took_over_does_no_harm_when_it_wakes_up() {
+    let deployment = Deployment::new("slept", PARTITIONS);
+    let mut feed = Feed::new(&deployment);
+    let (mut sleeps, mut stays) = two_that_share_the_work(&deployment);
+    for _ in 0..2 {
+        feed.feed_and_wait_for_the_middle();
+        sleeps.signal("STOP");
+        feed.expect_unread();
+        owns(&stays, PARTITIONS);
+        feed.feed_and_wait_for_the_middle();
+        sleeps.signal("CONT");
+        owns(&sleeps, PARTITIONS / 2);
+    }
+    feed.feed_the_rest();
+    deployment.wait_until_read(&mut [&mut sleeps, &mut stays]);
+    sleeps.stop();
+    stays.stop();
+    let processes = [("a", short_session()), ("b", short_session())];
+    Expected::real().verify(&deployment, "slept", &processes);
+}
+
+#[test]
+fn a_second_process_of_the_same_name_takes_the_place_of_the_first() {
+    let deployment = Deployment::new("same-name", PARTITIONS);
+    let mut feed = Feed::new(&deployment);
+    let first = deployment.start("a", &short_session());
+    feed.feed_and_wait_for_the_middle();
+    let mut settings = short_session();
+    settings["state_dir"] = json!(deployment.dir().join("state-of-the-second"));
+    let mut second = deployment.start("a", &settings);
+    let ended = first.wait_for_end();
+    assert_ne!(ended.code, Some(0), "{}", ended.log);
+    assert!(ended.log.contains("give each process its own kafka.instance_id"), "{}", ended.log);
+    feed.feed_the_rest();
+    deployment.wait_until_read(&mut [&mut second]);
+    second.stop();
+    Expected::real().verify(&deployment, "same-name", &[("a", short_session())]);
+}
+
+/// Two processes, each with half of the partitions.
+fn two_that_share_the_work(deployment: &Deployment) -> (Process, Process) {
+    let a = deployment.start("a", &short_session());
+    let b = deployment.start("b", &short_session());
+    owns(&a, PARTITIONS / 2);
+    owns(&b, PARTITIONS / 2);
+    (a, b)
+}
+
+/// Waits until a process has this many partitions.
+fn owns(process: &Process, partitions: u32) {
+    wait_for("a share of the partitions", || {
+        let assigned = process.metric("churnwatch_partitions_assigned");
+        (assigned == f64::from(partitions)).then_some(())
+    });
+}
