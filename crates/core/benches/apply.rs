@@ -33,9 +33,17 @@ fn account(users: usize, rules: &Rules) -> AccountState {
     let mut account = AccountState::unseen("account".into());
     for day in 0..120 {
         for user in 0..users {
-            apply(&mut account, rules, Input::Event(&usage(day, user as i64, user)));
+            apply(
+                &mut account,
+                rules,
+                Input::Event(&usage(day, user as i64, user)),
+            );
         }
-        apply(&mut account, rules, Input::Close(&FleetDay::calendar(Day(20_000 + day))));
+        apply(
+            &mut account,
+            rules,
+            Input::Close(&FleetDay::calendar(Day(20_000 + day))),
+        );
     }
     account
 }
@@ -44,15 +52,18 @@ fn account(users: usize, rules: &Rules) -> AccountState {
 fn usage_events(bencher: Bencher, users: usize) {
     let rules = Rules::default();
     let account = account(users, &rules);
-    let events: Vec<Event> = (0..1_000).map(|i| usage(120, i, i as usize % users)).collect();
-    bencher.counter(ItemsCount::new(events.len())).with_inputs(|| account.clone()).bench_values(
-        |mut account| {
+    let events: Vec<Event> = (0..1_000)
+        .map(|i| usage(120, i, i as usize % users))
+        .collect();
+    bencher
+        .counter(ItemsCount::new(events.len()))
+        .with_inputs(|| account.clone())
+        .bench_values(|mut account| {
             for event in &events {
                 divan::black_box(apply(&mut account, &rules, Input::Event(event)));
             }
             account
-        },
-    );
+        });
 }
 
 #[divan::bench(args = [5, 100, 2_000])]
@@ -60,13 +71,14 @@ fn daily_looks(bencher: Bencher, users: usize) {
     const DAYS: i32 = 50;
     let rules = Rules::default();
     let account = account(users, &rules);
-    bencher.counter(ItemsCount::new(DAYS as usize)).with_inputs(|| account.clone()).bench_values(
-        |mut account| {
+    bencher
+        .counter(ItemsCount::new(DAYS as usize))
+        .with_inputs(|| account.clone())
+        .bench_values(|mut account| {
             for day in 120..120 + DAYS {
                 let fleet = FleetDay::calendar(Day(20_000 + day));
                 divan::black_box(apply(&mut account, &rules, Input::Close(&fleet)));
             }
             account
-        },
-    );
+        });
 }

@@ -8,13 +8,13 @@
 use std::time::{Duration, Instant};
 
 use churnwatch_pipeline::source::{Changelog, ChangelogRead, PartitionId, SourceError, Visit};
+use rdkafka::ClientContext;
 use rdkafka::Message;
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
 use rdkafka::error::KafkaError;
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 use rdkafka::types::RDKafkaErrorCode as Code;
-use rdkafka::ClientContext;
 
 use crate::client::{ClientError, Connection, Reporting, changelog_consumer_config, log_line};
 use crate::settings::KafkaSettings;
@@ -61,20 +61,33 @@ impl KafkaChangelog {
     ///
     /// # Errors
     /// When a setting or a secret file cannot be used.
-    pub fn new(settings: &KafkaSettings, worker: usize, reporting: &Reporting) -> Result<Self, ClientError> {
-        let connection = Connection::new(format!("kafka-changelog-{worker}"), reporting.health.clone());
+    pub fn new(
+        settings: &KafkaSettings,
+        worker: usize,
+        reporting: &Reporting,
+    ) -> Result<Self, ClientError> {
+        let connection = Connection::new(
+            format!("kafka-changelog-{worker}"),
+            reporting.health.clone(),
+        );
         let consumer = changelog_consumer_config(settings, worker)?
             .create_with_context(ChangelogContext { connection })?;
-        Ok(Self { consumer, topic: settings.topics.changelog(), reading: None })
+        Ok(Self {
+            consumer,
+            topic: settings.topics.changelog(),
+            reading: None,
+        })
     }
 
     fn judge(&self, error: &KafkaError, partition: PartitionId) -> Option<SourceError> {
         match error.rdkafka_error_code() {
             // librdkafka reconnects by itself; when no broker is left, it says AllBrokersDown.
-            Some(Code::BrokerTransportFailure | Code::OperationTimedOut | Code::NoError) | None => None,
-            Some(Code::AutoOffsetReset | Code::OffsetOutOfRange) => Some(SourceError::Rejoin(format!(
-                "the changelog of partition {partition} was trimmed while it was read"
-            ))),
+            Some(Code::BrokerTransportFailure | Code::OperationTimedOut | Code::NoError) | None => {
+                None
+            }
+            Some(Code::AutoOffsetReset | Code::OffsetOutOfRange) => Some(SourceError::Rejoin(
+                format!("the changelog of partition {partition} was trimmed while it was read"),
+            )),
             Some(code) => Some(SourceError::Retry(format!("topic {}: {code}", self.topic))),
         }
     }
@@ -92,15 +105,25 @@ impl Changelog for KafkaChangelog {
             .consumer
             .fetch_watermarks(&self.topic, partition.0, BOUNDS_TIME)
             .map_err(|error| {
-                SourceError::Retry(format!("reading the bounds of the changelog of partition {partition}: {error}"))
+                SourceError::Retry(format!(
+                    "reading the bounds of the changelog of partition {partition}: {error}"
+                ))
             })?;
         let from = after.saturating_add(1).clamp(first, next.max(first));
         let mut list = TopicPartitionList::new();
         list.add_partition_offset(&self.topic, partition.0, Offset::Offset(from))
             .and_then(|()| self.consumer.assign(&list))
-            .map_err(|error| SourceError::Retry(format!("reading the changelog of partition {partition}: {error}")))?;
+            .map_err(|error| {
+                SourceError::Retry(format!(
+                    "reading the changelog of partition {partition}: {error}"
+                ))
+            })?;
         self.consumer.context().connection.works();
-        self.reading = Some(Reading { partition, next: from, at_end: false });
+        self.reading = Some(Reading {
+            partition,
+            next: from,
+            at_end: false,
+        });
         Ok((first, next))
     }
 
@@ -110,7 +133,9 @@ impl Changelog for KafkaChangelog {
         visit: &mut dyn FnMut(i64, &[u8], Option<&[u8]>) -> Visit,
     ) -> Result<ChangelogRead, SourceError> {
         let Some(mut reading) = self.reading else {
-            return Err(SourceError::Fatal("the changelog was read before it was begun".into()));
+            return Err(SourceError::Fatal(
+                "the changelog was read before it was begun".into(),
+            ));
         };
         if reading.at_end {
             return Ok(ChangelogRead::AtEnd);

@@ -56,7 +56,12 @@ impl ProducerContext for ClockContext {
 
 impl ClockProducer {
     pub(crate) fn new(settings: &KafkaSettings, worker: usize, reporting: &Reporting) -> Self {
-        Self { settings: settings.clone(), worker, reporting: reporting.clone(), producer: None }
+        Self {
+            settings: settings.clone(),
+            worker,
+            reporting: reporting.clone(),
+            producer: None,
+        }
     }
 
     pub(crate) fn write(&mut self, topic: &str, partition: PartitionId, value: &[u8]) {
@@ -69,7 +74,9 @@ impl ClockProducer {
                 }
             }
         }
-        let Some(producer) = &self.producer else { return };
+        let Some(producer) = &self.producer else {
+            return;
+        };
         let record = Outgoing {
             topic,
             partition: Some(partition.0),
@@ -86,6 +93,7 @@ impl ClockProducer {
     fn connect(&self) -> Result<BaseProducer<ClockContext>, crate::client::ClientError> {
         let name = format!("kafka-clock-{}", self.worker);
         let connection = Connection::new(name, self.reporting.health.clone());
-        Ok(clock_producer_config(&self.settings, self.worker)?.create_with_context(ClockContext { connection })?)
+        Ok(clock_producer_config(&self.settings, self.worker)?
+            .create_with_context(ClockContext { connection })?)
     }
 }

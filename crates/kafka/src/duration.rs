@@ -97,9 +97,14 @@ impl FromStr for Span {
             return Err(SpanError::NoUnit(number.to_owned()));
         }
         let Some((_, millis)) = UNITS.iter().find(|(name, _)| *name == unit) else {
-            return Err(SpanError::UnknownUnit { unit: unit.to_owned(), text: text.to_owned() });
+            return Err(SpanError::UnknownUnit {
+                unit: unit.to_owned(),
+                text: text.to_owned(),
+            });
         };
-        let number: u64 = number.parse().map_err(|_| SpanError::TooLong(text.to_owned()))?;
+        let number: u64 = number
+            .parse()
+            .map_err(|_| SpanError::TooLong(text.to_owned()))?;
         match number.checked_mul(*millis) {
             Some(millis) => Ok(Self::from_millis(millis)),
             None => Err(SpanError::TooLong(text.to_owned())),
@@ -207,15 +212,23 @@ mod tests {
     fn a_missing_unit_is_named() {
         assert_eq!(parsed("15"), Err(SpanError::NoUnit("15".into())));
         let from_number = serde_json::from_str::<Span>("15").unwrap_err().to_string();
-        assert!(from_number.contains("needs a unit (ms, s, m, h or d)"), "{from_number}");
+        assert!(
+            from_number.contains("needs a unit (ms, s, m, h or d)"),
+            "{from_number}"
+        );
         assert!(from_number.contains("write \"15s\""), "{from_number}");
     }
 
     #[test]
     fn what_is_no_duration_is_refused() {
-        assert!(matches!(parsed("15 sec"), Err(SpanError::UnknownUnit { unit, .. }) if unit == "sec"));
+        assert!(
+            matches!(parsed("15 sec"), Err(SpanError::UnknownUnit { unit, .. }) if unit == "sec")
+        );
         for text in ["", "s", "-5s", "1.5s", "1,5s", "soon"] {
-            assert!(matches!(parsed(text), Err(SpanError::NotANumber(_))), "{text}");
+            assert!(
+                matches!(parsed(text), Err(SpanError::NotANumber(_))),
+                "{text}"
+            );
         }
         for text in ["99999999999999999999s", "18446744073709551615d"] {
             assert!(matches!(parsed(text), Err(SpanError::TooLong(_))), "{text}");

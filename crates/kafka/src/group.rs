@@ -113,12 +113,24 @@ impl ClientContext for GroupContext {
 }
 
 impl ConsumerContext for GroupContext {
-    fn rebalance(&self, consumer: &BaseConsumer<Self>, err: RDKafkaRespErr, list: &mut TopicPartitionList) {
-        let partitions = list.elements().iter().map(|element| PartitionId(element.partition())).collect();
+    fn rebalance(
+        &self,
+        consumer: &BaseConsumer<Self>,
+        err: RDKafkaRespErr,
+        list: &mut TopicPartitionList,
+    ) {
+        let partitions = list
+            .elements()
+            .iter()
+            .map(|element| PartitionId(element.partition()))
+            .collect();
         let assign = err == RDKafkaRespErr::RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS;
         if self.closing.load(Ordering::Acquire) {
-            let answered =
-                if assign { consumer.incremental_assign(list) } else { consumer.incremental_unassign(list) };
+            let answered = if assign {
+                consumer.incremental_assign(list)
+            } else {
+                consumer.incremental_unassign(list)
+            };
             // Closing while the group never got going is no cooperative state yet.
             if answered.is_err() && consumer.unassign().is_err() {
                 tracing::debug!("the last revocation could not be answered");
@@ -130,7 +142,10 @@ impl ConsumerContext for GroupContext {
         } else {
             // Asked here, because any answer clears the flag. librdkafka may drop it by itself
             // (its issue 5604), so nothing rests on it alone: the broker checks the generation.
-            Rebalance::Revoke { partitions, lost: consumer.assignment_lost() }
+            Rebalance::Revoke {
+                partitions,
+                lost: consumer.assignment_lost(),
+            }
         };
         tracing::debug!(?rebalance, "rebalance");
         lock(&self.rebalances).push_back(rebalance);
@@ -151,7 +166,10 @@ pub struct Membership {
 
 impl Membership {
     pub(crate) fn new(consumer: ConsumerSlot, ownership: Arc<Mutex<Ownership>>) -> Self {
-        Self { consumer, ownership }
+        Self {
+            consumer,
+            ownership,
+        }
     }
 
     /// The group's metadata for a commit of these partitions.
@@ -160,23 +178,32 @@ impl Membership {
     /// every rebalance, also of partitions that stay with us. That is safe only
     /// because each partition of the batch is known to have been ours without
     /// interruption.
-    pub(crate) fn for_commit(&self, partitions: &[PartitionEpoch]) -> Result<ConsumerGroupMetadata, CommitError> {
+    pub(crate) fn for_commit(
+        &self,
+        partitions: &[PartitionEpoch],
+    ) -> Result<ConsumerGroupMetadata, CommitError> {
         let fenced = |reason: &dyn std::fmt::Display| CommitError::Fenced(reason.to_string());
-        let consumer = lock(&self.consumer).upgrade().ok_or_else(|| fenced(&"the source is closed"))?;
+        let consumer = lock(&self.consumer)
+            .upgrade()
+            .ok_or_else(|| fenced(&"the source is closed"))?;
         if consumer.assignment_lost() {
             return Err(fenced(&"this worker was thrown out of the group"));
         }
         // A member that was thrown out has metadata without member id. The broker would take
         // that for a client without a group, if it did not also bear the instance id, which
         // makes it check the member.
-        let metadata = consumer.group_metadata().ok_or_else(|| fenced(&"this worker is not in the group"))?;
+        let metadata = consumer
+            .group_metadata()
+            .ok_or_else(|| fenced(&"this worker is not in the group"))?;
         // Asked for behind the metadata: ids do not come back, so if it is the right one now, it
         // was the right one then.
         let member = native::member_id(consumer.client()).filter(|id| !id.is_empty());
         let member = member.ok_or_else(|| fenced(&"this worker is not in the group"))?;
         let ownership = lock(&self.ownership);
         for part in partitions {
-            ownership.may_commit(part.partition, part.next_offset, &member).map_err(|error| fenced(&error))?;
+            ownership
+                .may_commit(part.partition, part.next_offset, &member)
+                .map_err(|error| fenced(&error))?;
         }
         Ok(metadata)
     }
@@ -192,7 +219,9 @@ impl Membership {
 
 impl std::fmt::Debug for Membership {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Membership").field("ownership", &self.ownership).finish_non_exhaustive()
+        f.debug_struct("Membership")
+            .field("ownership", &self.ownership)
+            .finish_non_exhaustive()
     }
 }
 

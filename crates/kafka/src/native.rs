@@ -56,12 +56,15 @@ impl Headers for MessageHeaders<'_, '_> {
             // SAFETY: `headers` are those of the message, as above. On success the key is a
             // string with its final zero, and the value is null or has `size` bytes.
             unsafe {
-                let found = rd_kafka_header_get_all(headers, index, &mut key, &mut value, &mut size);
+                let found =
+                    rd_kafka_header_get_all(headers, index, &mut key, &mut value, &mut size);
                 if found != rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR_NO_ERROR {
                     break;
                 }
                 let key = CStr::from_ptr(key).to_string_lossy().into_owned();
-                let bytes = |value: *const c_void| std::slice::from_raw_parts(value.cast::<u8>(), size).to_vec();
+                let bytes = |value: *const c_void| {
+                    std::slice::from_raw_parts(value.cast::<u8>(), size).to_vec()
+                };
                 read.push((key, (!value.is_null()).then(|| bytes(value))));
             }
         }

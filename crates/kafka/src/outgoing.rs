@@ -68,10 +68,15 @@ impl Outgoing<'_> {
 pub(crate) fn headers<K: AsRef<str>, V: AsRef<[u8]>>(
     headers: impl IntoIterator<Item = (K, Option<V>)>,
 ) -> OwnedHeaders {
-    headers.into_iter().fold(OwnedHeaders::new(), |headers, (key, value)| {
-        let key = key.as_ref().replace('\0', "\u{fffd}");
-        headers.insert(Header { key: &key, value: value.as_ref().map(AsRef::as_ref) })
-    })
+    headers
+        .into_iter()
+        .fold(OwnedHeaders::new(), |headers, (key, value)| {
+            let key = key.as_ref().replace('\0', "\u{fffd}");
+            headers.insert(Header {
+                key: &key,
+                value: value.as_ref().map(AsRef::as_ref),
+            })
+        })
 }
 
 /// A dead letter as it is written: as it came, if it fits.
@@ -89,7 +94,12 @@ pub(crate) struct FittedLetter<'a> {
 
 impl<'a> FittedLetter<'a> {
     pub(crate) fn new(letter: &'a DeadLetter) -> Self {
-        Self::within(MAX_MESSAGE_BYTES - FRAMING_BYTES, letter.key.as_deref(), letter.value.as_deref(), letter.headers())
+        Self::within(
+            MAX_MESSAGE_BYTES - FRAMING_BYTES,
+            letter.key.as_deref(),
+            letter.value.as_deref(),
+            letter.headers(),
+        )
     }
 
     fn within(
@@ -99,15 +109,31 @@ impl<'a> FittedLetter<'a> {
         headers: Vec<(String, Option<Vec<u8>>)>,
     ) -> Self {
         let length = |bytes: Option<&[u8]>| bytes.map_or(0, <[u8]>::len);
-        let header_bytes: usize =
-            headers.iter().map(|(key, value)| key.len() + length(value.as_deref()) + 10).sum();
+        let header_bytes: usize = headers
+            .iter()
+            .map(|(key, value)| key.len() + length(value.as_deref()) + 10)
+            .sum();
         if length(key) + length(value) + header_bytes <= limit {
-            return Self { key, value, headers };
+            return Self {
+                key,
+                value,
+                headers,
+            };
         }
-        let mut kept: Vec<_> = headers.into_iter().filter(|(key, _)| key.starts_with(ORIGIN_HEADERS)).collect();
-        kept.push((CUT_HEADER.to_owned(), Some(length(value).to_string().into_bytes())));
+        let mut kept: Vec<_> = headers
+            .into_iter()
+            .filter(|(key, _)| key.starts_with(ORIGIN_HEADERS))
+            .collect();
+        kept.push((
+            CUT_HEADER.to_owned(),
+            Some(length(value).to_string().into_bytes()),
+        ));
         let cut = |bytes: &'a [u8]| &bytes[..bytes.len().min(CUT_BYTES)];
-        Self { key: key.map(cut), value: value.map(cut), headers: kept }
+        Self {
+            key: key.map(cut),
+            value: value.map(cut),
+            headers: kept,
+        }
     }
 }
 
@@ -123,7 +149,14 @@ mod tests {
     fn a_letter_that_fits_stays_as_it_came() {
         let headers = vec![header("trace", 20), header("__connect.errors.stage", 6)];
         let fitted = FittedLetter::within(10_000, Some(b"acme"), Some(b"{broken"), headers.clone());
-        assert_eq!(fitted, FittedLetter { key: Some(b"acme"), value: Some(b"{broken"), headers });
+        assert_eq!(
+            fitted,
+            FittedLetter {
+                key: Some(b"acme"),
+                value: Some(b"{broken"),
+                headers
+            }
+        );
     }
 
     #[test]
@@ -146,7 +179,10 @@ mod tests {
     fn headers_alone_can_make_a_letter_too_large() {
         let fitted = FittedLetter::within(1_000, None, Some(b"v"), vec![header("trace", 2_000)]);
         assert_eq!(fitted.value, Some(&b"v"[..]));
-        assert_eq!(fitted.headers, [(CUT_HEADER.to_owned(), Some(b"1".to_vec()))]);
+        assert_eq!(
+            fitted.headers,
+            [(CUT_HEADER.to_owned(), Some(b"1".to_vec()))]
+        );
     }
 
     #[test]

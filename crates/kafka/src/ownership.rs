@@ -61,8 +61,15 @@ pub(crate) enum NotOurs {
     Interrupted(PartitionId),
     #[error("partition {0} was not read since its committed position was asked for")]
     NotRead(PartitionId),
-    #[error("partition {partition}: offset {offset} is outside of {from}..={to}, which this worker has read and not committed")]
-    NotRange { partition: PartitionId, offset: i64, from: i64, to: i64 },
+    #[error(
+        "partition {partition}: offset {offset} is outside of {from}..={to}, which this worker has read and not committed"
+    )]
+    NotRange {
+        partition: PartitionId,
+        offset: i64,
+        from: i64,
+        to: i64,
+    },
 }
 
 impl Ownership {
@@ -96,8 +103,13 @@ impl Ownership {
     pub(crate) fn resume(&mut self, partition: PartitionId, offset: i64) {
         if let Some(tenure) = self.0.get_mut(&partition) {
             // A pause in between changes nothing about what is committed.
-            let committed = tenure.progress.map_or(offset, |progress| progress.committed.min(offset));
-            tenure.progress = Some(Progress { read: offset, committed });
+            let committed = tenure
+                .progress
+                .map_or(offset, |progress| progress.committed.min(offset));
+            tenure.progress = Some(Progress {
+                read: offset,
+                committed,
+            });
         }
     }
 
@@ -109,8 +121,16 @@ impl Ownership {
     }
 
     /// Whether this member may commit the offset for the partition.
-    pub(crate) fn may_commit(&self, partition: PartitionId, offset: i64, member: &str) -> Result<(), NotOurs> {
-        let tenure = self.0.get(&partition).ok_or(NotOurs::NotAssigned(partition))?;
+    pub(crate) fn may_commit(
+        &self,
+        partition: PartitionId,
+        offset: i64,
+        member: &str,
+    ) -> Result<(), NotOurs> {
+        let tenure = self
+            .0
+            .get(&partition)
+            .ok_or(NotOurs::NotAssigned(partition))?;
         if tenure.lost {
             return Err(NotOurs::Lost(partition));
         }
@@ -121,7 +141,12 @@ impl Ownership {
         if (committed..=read).contains(&offset) {
             Ok(())
         } else {
-            Err(NotOurs::NotRange { partition, offset, from: committed, to: read })
+            Err(NotOurs::NotRange {
+                partition,
+                offset,
+                from: committed,
+                to: read,
+            })
         }
     }
 
@@ -159,7 +184,14 @@ mod tests {
         assert_eq!(ownership.may_commit(P, 10, ME), Ok(()));
         ownership.committed(P, 8);
         assert_eq!(ownership.may_commit(P, 10, ME), Ok(()));
-        let outside = |offset| Err(NotOurs::NotRange { partition: P, offset, from: 8, to: 10 });
+        let outside = |offset| {
+            Err(NotOurs::NotRange {
+                partition: P,
+                offset,
+                from: 8,
+                to: 10,
+            })
+        };
         assert_eq!(ownership.may_commit(P, 7, ME), outside(7));
         assert_eq!(ownership.may_commit(P, 11, ME), outside(11));
     }
@@ -170,15 +202,24 @@ mod tests {
         ownership.lose(P);
         assert_eq!(ownership.may_commit(P, 10, ME), Err(NotOurs::Lost(P)));
         ownership.release(P);
-        assert_eq!(ownership.may_commit(P, 10, ME), Err(NotOurs::NotAssigned(P)));
+        assert_eq!(
+            ownership.may_commit(P, 10, ME),
+            Err(NotOurs::NotAssigned(P))
+        );
     }
 
     #[test]
     fn another_member_id_takes_no_commit_until_the_position_is_read_again() {
         let mut ownership = read_up_to_ten();
-        assert_eq!(ownership.may_commit(P, 10, "member-2"), Err(NotOurs::Interrupted(P)));
+        assert_eq!(
+            ownership.may_commit(P, 10, "member-2"),
+            Err(NotOurs::Interrupted(P))
+        );
         ownership.position_asked(P, "member-2");
-        assert_eq!(ownership.may_commit(P, 10, "member-2"), Err(NotOurs::NotRead(P)));
+        assert_eq!(
+            ownership.may_commit(P, 10, "member-2"),
+            Err(NotOurs::NotRead(P))
+        );
         ownership.resume(P, 12);
         assert_eq!(ownership.may_commit(P, 12, "member-2"), Ok(()));
     }
@@ -191,7 +232,10 @@ mod tests {
         assert_eq!(ownership.may_commit(P, 10, ME), Err(NotOurs::NotRead(P)));
         ownership.position_asked(P, ME);
         ownership.resume(P, 12);
-        assert!(matches!(ownership.may_commit(P, 10, ME), Err(NotOurs::NotRange { .. })));
+        assert!(matches!(
+            ownership.may_commit(P, 10, ME),
+            Err(NotOurs::NotRange { .. })
+        ));
     }
 
     #[test]
@@ -211,6 +255,9 @@ mod tests {
         ownership.read(P, 10);
         ownership.committed(P, 10);
         ownership.lose(P);
-        assert_eq!(ownership.may_commit(P, 10, ME), Err(NotOurs::NotAssigned(P)));
+        assert_eq!(
+            ownership.may_commit(P, 10, ME),
+            Err(NotOurs::NotAssigned(P))
+        );
     }
 }

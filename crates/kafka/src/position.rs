@@ -25,7 +25,11 @@ pub enum MetadataError {
 
 /// The text for a mark.
 pub fn format(mark: &ChangelogMark) -> String {
-    let ChangelogMark { epoch, changelog_offset, digest } = mark;
+    let ChangelogMark {
+        epoch,
+        changelog_offset,
+        digest,
+    } = mark;
     format!("{VERSION};epoch={epoch};changelog={changelog_offset};digest={digest:032x}")
 }
 
@@ -49,7 +53,11 @@ pub fn parse(text: &str) -> Result<Option<ChangelogMark>, MetadataError> {
         let changelog_offset: i64 = value("changelog")?.parse().ok()?;
         let digest = value("digest").filter(|hex| hex.len() == 32)?;
         let digest = u128::from_str_radix(digest, 16).ok()?;
-        (changelog_offset >= 0).then_some(ChangelogMark { epoch, changelog_offset, digest })
+        (changelog_offset >= 0).then_some(ChangelogMark {
+            epoch,
+            changelog_offset,
+            digest,
+        })
     })();
     match (mark, fields.next()) {
         (Some(mark), None) => Ok(Some(mark)),
@@ -58,7 +66,9 @@ pub fn parse(text: &str) -> Result<Option<ChangelogMark>, MetadataError> {
 }
 
 fn is_later_version(version: &str) -> bool {
-    version.strip_prefix("cw").is_some_and(|number| number.parse::<u32>().is_ok())
+    version
+        .strip_prefix("cw")
+        .is_some_and(|number| number.parse::<u32>().is_ok())
 }
 
 #[cfg(test)]
@@ -67,16 +77,28 @@ mod tests {
 
     #[test]
     fn what_is_written_reads_back() {
-        let marks = [(1, 0, 0), (12, 345, 0xfeed), (u64::MAX, i64::MAX, u128::MAX)];
+        let marks = [
+            (1, 0, 0),
+            (12, 345, 0xfeed),
+            (u64::MAX, i64::MAX, u128::MAX),
+        ];
         for (epoch, changelog_offset, digest) in marks {
-            let mark = ChangelogMark { epoch, changelog_offset, digest };
+            let mark = ChangelogMark {
+                epoch,
+                changelog_offset,
+                digest,
+            };
             assert_eq!(parse(&format(&mark)), Ok(Some(mark)));
         }
     }
 
     #[test]
     fn the_text_is_this_one() {
-        let mark = ChangelogMark { epoch: 12, changelog_offset: 345, digest: 0xabc };
+        let mark = ChangelogMark {
+            epoch: 12,
+            changelog_offset: 345,
+            digest: 0xabc,
+        };
         assert_eq!(
             format(&mark),
             "cw1;epoch=12;changelog=345;digest=00000000000000000000000000000abc"
@@ -92,7 +114,10 @@ mod tests {
 
     #[test]
     fn a_newer_version_is_not_guessed_at() {
-        assert_eq!(parse("cw2;anything"), Err(MetadataError::Newer("cw2".into())));
+        assert_eq!(
+            parse("cw2;anything"),
+            Err(MetadataError::Newer("cw2".into()))
+        );
     }
 
     #[test]
@@ -100,10 +125,20 @@ mod tests {
         let whole = "cw1;epoch=12;changelog=345;digest=00112233445566778899aabbccddeeff";
         assert!(parse(whole).unwrap().is_some());
         for length in 3..whole.len() {
-            assert!(matches!(parse(&whole[..length]), Err(MetadataError::Damaged(_))), "{length}");
+            assert!(
+                matches!(parse(&whole[..length]), Err(MetadataError::Damaged(_))),
+                "{length}"
+            );
         }
-        for text in [format!("{whole};more=1"), whole.replace("345", "-1"), whole.replace("epoch=", "epoch=-")] {
-            assert!(matches!(parse(&text), Err(MetadataError::Damaged(_))), "{text}");
+        for text in [
+            format!("{whole};more=1"),
+            whole.replace("345", "-1"),
+            whole.replace("epoch=", "epoch=-"),
+        ] {
+            assert!(
+                matches!(parse(&text), Err(MetadataError::Damaged(_))),
+                "{text}"
+            );
         }
     }
 }

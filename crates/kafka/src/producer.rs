@@ -71,9 +71,16 @@ impl EventProducer {
     /// When a setting or a secret file cannot be used.
     pub fn new(settings: &KafkaSettings, reporting: &Reporting) -> Result<Self, ClientError> {
         let connection = Connection::new("kafka-events".into(), reporting.health.clone());
-        let context = EventContext { connection, failure: Mutex::default() };
+        let context = EventContext {
+            connection,
+            failure: Mutex::default(),
+        };
         let producer = event_producer_config(settings)?.create_with_context(context)?;
-        Ok(Self { producer, topic: settings.topics.events(), sent: 0 })
+        Ok(Self {
+            producer,
+            topic: settings.topics.events(),
+            sent: 0,
+        })
     }
 
     /// Takes an event over; it is on its way when this returns. Waits while
@@ -93,7 +100,9 @@ impl EventProducer {
             self.producer.poll(FULL_WAIT);
             Instant::now() < until
         };
-        record.send(&self.producer, wait).map_err(|error| self.failed(error.to_string()))?;
+        record
+            .send(&self.producer, wait)
+            .map_err(|error| self.failed(error.to_string()))?;
         self.sent += 1;
         // Reports are taken now and then, so that they do not pile up.
         if self.sent.is_multiple_of(256) {
@@ -109,7 +118,9 @@ impl EventProducer {
     /// # Errors
     /// When one was not delivered, or not all were within `timeout`.
     pub fn flush(&mut self, timeout: Duration) -> Result<u64, ProduceError> {
-        self.producer.flush(timeout).map_err(|error| self.failed(error.to_string()))?;
+        self.producer
+            .flush(timeout)
+            .map_err(|error| self.failed(error.to_string()))?;
         self.check()?;
         Ok(self.sent)
     }
@@ -122,6 +133,9 @@ impl EventProducer {
     }
 
     fn failed(&self, reason: String) -> ProduceError {
-        ProduceError { topic: self.topic.clone(), reason }
+        ProduceError {
+            topic: self.topic.clone(),
+            reason,
+        }
     }
 }

@@ -105,9 +105,19 @@ fn host_name() -> String {
     let name: String = name
         .to_string_lossy()
         .chars()
-        .map(|c| if c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-') { c } else { '_' })
+        .map(|c| {
+            if c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-') {
+                c
+            } else {
+                '_'
+            }
+        })
         .collect();
-    if name.is_empty() { "localhost".into() } else { name }
+    if name.is_empty() {
+        "localhost".into()
+    } else {
+        name
+    }
 }
 
 /// Names of the topics. The full name is `prefix` followed by the topic's own.
@@ -178,10 +188,20 @@ mod tests {
 
     #[test]
     fn unknown_keys_are_refused_by_name() {
-        let error = serde_json::from_str::<KafkaSettings>(r#"{"bootstrap_server": "a:1"}"#).unwrap_err();
-        assert!(error.to_string().contains("unknown field `bootstrap_server`"), "{error}");
-        let error = serde_json::from_str::<KafkaSettings>(r#"{"topics": {"event": "x"}}"#).unwrap_err();
-        assert!(error.to_string().contains("unknown field `event`"), "{error}");
+        let error =
+            serde_json::from_str::<KafkaSettings>(r#"{"bootstrap_server": "a:1"}"#).unwrap_err();
+        assert!(
+            error
+                .to_string()
+                .contains("unknown field `bootstrap_server`"),
+            "{error}"
+        );
+        let error =
+            serde_json::from_str::<KafkaSettings>(r#"{"topics": {"event": "x"}}"#).unwrap_err();
+        assert!(
+            error.to_string().contains("unknown field `event`"),
+            "{error}"
+        );
     }
 
     #[test]
@@ -205,7 +225,10 @@ mod tests {
 
     #[test]
     fn the_prefix_stands_before_every_topic() {
-        let topics = Topics { prefix: "staging.".into(), ..Topics::default() };
+        let topics = Topics {
+            prefix: "staging.".into(),
+            ..Topics::default()
+        };
         assert_eq!(topics.events(), "staging.churn.events.v1");
         assert_eq!(topics.alerts(), "staging.churn.alerts.v1");
         assert_eq!(topics.current(), "staging.churn.alerts.current.v1");
@@ -221,6 +244,9 @@ mod tests {
             ..KafkaSettings::default()
         };
         let text = serde_json::to_string(&settings).unwrap();
-        assert_eq!(serde_json::from_str::<KafkaSettings>(&text).unwrap(), settings);
+        assert_eq!(
+            serde_json::from_str::<KafkaSettings>(&text).unwrap(),
+            settings
+        );
     }
 }

@@ -20,35 +20,24 @@
 //! their committed positions, finds the one that is out of bounds, and says so.
 //! Nothing is skipped in silence.
 
+mod batch;
+
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, Weak, mpsc};
 use std::time::{Duration, Instant};
 
-use churnwatch_pipeline::EventTime;
-use churnwatch_pipeline::source::{
-    Committed, PartitionId, Polled, RecordRef, Source, SourceError,
-};
-use rdkafka::Message;
-use rdkafka::Timestamp;
+use churnwatch_pipeline::source::{Committed, PartitionId, Polled, RecordRef, Source, SourceError};
 use rdkafka::consumer::Consumer;
 use rdkafka::error::KafkaError;
-use rdkafka::message::BorrowedMessage;
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
-use rdkafka::types::RDKafkaErrorCode as Code;
 
 use crate::client::{ClientError, Connection, Reporting, group_consumer_config};
 use crate::group::{ConsumerSlot, GroupConsumer, GroupContext, Membership, Rebalance, lock};
-use crate::native::{self, MessageHeaders};
+use crate::native;
 use crate::ownership::Ownership;
 use crate::position;
 use crate::settings::KafkaSettings;
 
-/// A poll hands over at most this many records...
-const BATCH_RECORDS: usize = 2_000;
-/// ...and takes at most this long from its first record on.
-const BATCH_TIME: Duration = Duration::from_millis(50);
-/// The clock is read once per this many records.
-const RECORDS_PER_CLOCK: usize = 64;
 /// How long a seek is tried while librdkafka starts or stops the partition.
 const SEEK_TIME: Duration = Duration::from_secs(3);
 /// Shortest time in which a broker can be asked something.
@@ -90,25 +79,17 @@ enum Reading {
     From(i64),
 }
 
-/// What to do about an error of librdkafka's.
-enum Verdict {
-    GoOn,
-    /// Join the group anew.
-    Rejoin,
-    Tell(SourceError),
-}
-
 impl KafkaSource {
     /// Joins the group in the background; the first assignment comes by
     /// [`Source::poll`].
     ///
-    /// Make the sink's transactions ready (`Sink::reset`) before the first
-    /// poll: that ends an unfinished transaction of this worker's predecessor,
-    /// which otherwise holds the committed offsets back until its time-out.
-    ///
     /// # Errors
     /// When a setting or a secret file cannot be used.
-    pub fn new(settings: &KafkaSettings, worker: usize, reporting: Reporting) -> Result<Self, ClientError> {
+    pub fn new(
+        settings: &KafkaSettings,
+        worker: usize,
+        reporting: Reporting,
+    ) -> Result<Self, ClientError> {
         let mut source = Self {
             topic: settings.topics.events(),
             settings: settings.clone(),
@@ -149,14 +130,23 @@ impl KafkaSource {
     /// partitions are lost until the group gives them back.
     fn rejoin(&mut self) -> Result<Polled, SourceError> {
         let partitions: Vec<_> = self.partitions.keys().copied().collect();
-        tracing::warn!(?partitions, "a position is outside of the log: reading the committed positions again");
+        tracing::warn!(
+            ?partitions,
+            "a position is outside of the log: reading the committed positions again"
+        );
         self.close();
-        self.join().map_err(|error| SourceError::Fatal(error.to_string()))?;
-        Ok(Polled::Revoked { partitions, lost: true })
+        self.join()
+            .map_err(|error| SourceError::Fatal(error.to_string()))?;
+        Ok(Polled::Revoked {
+            partitions,
+            lost: true,
+        })
     }
 
     fn consumer(&self) -> Result<&Arc<GroupConsumer>, SourceError> {
-        self.consumer.as_ref().ok_or_else(|| SourceError::Fatal("the source is closed".into()))
+        self.consumer
+            .as_ref()
+            .ok_or_else(|| SourceError::Fatal("the source is closed".into()))
     }
 
     /// The next change of the assignment that the loop has to act on.
@@ -184,7 +174,10 @@ impl KafkaSource {
                             lock(&self.ownership).lose(*partition);
                         }
                     }
-                    Polled::Revoked { partitions: partitions.clone(), lost: *lost }
+                    Polled::Revoked {
+                        partitions: partitions.clone(),
+                        lost: *lost,
+                    }
                 }
             };
             self.connection_works();
@@ -200,36 +193,6 @@ impl KafkaSource {
         }
     }
 
-    /// What an error of librdkafka's means for us.
-    fn judge(&self, consumer: &GroupConsumer, error: &KafkaError) -> Verdict {
-        let Some(code) = error.rdkafka_error_code() else { return Verdict::GoOn };
-        match code {
-            Code::AutoOffsetReset | Code::OffsetOutOfRange => Verdict::Rejoin,
-            Code::FencedInstanceId => Verdict::Tell(self.fenced_instance()),
-            Code::Fatal => Verdict::Tell(match consumer.client().fatal_error() {
-                Some((Code::FencedInstanceId, _)) => self.fenced_instance(),
-                Some((code, text)) => SourceError::Fatal(format!("{text} ({code})")),
-                None => SourceError::Fatal(error.to_string()),
-            }),
-            _ if matches!(error, KafkaError::MessageConsumptionFatal(_)) => {
-                Verdict::Tell(SourceError::Fatal(code.to_string()))
-            }
-            // librdkafka reconnects by itself (when nobody is left, it says AllBrokersDown), and a
-            // poll that came too late is followed by a revocation.
-            Code::BrokerTransportFailure | Code::OperationTimedOut | Code::PollExceeded | Code::NoError => {
-                Verdict::GoOn
-            }
-            _ => Verdict::Tell(SourceError::Retry(format!("topic {}: {code}", self.topic))),
-        }
-    }
-
-    fn fenced_instance(&self) -> SourceError {
-        SourceError::Fatal(format!(
-            "another process is a member of the group as \"{}\": give each process its own kafka.instance_id",
-            self.settings.member_name(self.worker)
-        ))
-    }
-
     /// The librdkafka list of some partitions of the log.
     fn list(&self, partitions: impl IntoIterator<Item = PartitionId>) -> TopicPartitionList {
         let mut list = TopicPartitionList::new();
@@ -238,102 +201,14 @@ impl KafkaSource {
         }
         list
     }
-
-    /// Reads until the batch is full, the time is up, or something else comes.
-    fn read(&mut self, timeout: Duration, visit: &mut dyn FnMut(RecordRef<'_>)) -> Result<Polled, SourceError> {
-        let consumer = Arc::clone(self.consumer()?);
-        let started = Instant::now();
-        let mut until = started + timeout;
-        let (mut visited, mut seen) = (0, 0);
-        let mut wait = timeout;
-        let mut verdict = Verdict::GoOn;
-        while visited < BATCH_RECORDS {
-            match consumer.poll(wait) {
-                Some(Ok(message)) => {
-                    if seen == 0 {
-                        until = Instant::now() + BATCH_TIME;
-                        wait = Duration::ZERO;
-                    }
-                    seen += 1;
-                    visited += usize::from(self.visit(&message, visit));
-                    if seen % RECORDS_PER_CLOCK == 0 && Instant::now() >= until {
-                        break;
-                    }
-                }
-                Some(Err(error)) => {
-                    verdict = self.judge(&consumer, &error);
-                    if !matches!(verdict, Verdict::GoOn) {
-                        break;
-                    }
-                }
-                // Either there is nothing, or a rebalance or the like was served in its place.
-                None => {
-                    let now = Instant::now();
-                    if seen > 0 || now >= until || consumer.context().has_rebalance() {
-                        break;
-                    }
-                    wait = until - now;
-                }
-            }
-        }
-        // Or else we would be the last to hold it, and close it here.
-        drop(consumer);
-        let told = match verdict {
-            Verdict::GoOn => None,
-            Verdict::Tell(error) => Some(Err(error)),
-            Verdict::Rejoin => Some(self.rejoin()),
-        };
-        match (told, visited) {
-            (Some(told), 0) => told,
-            (None, 0) => Ok(Polled::Idle),
-            (told, visited) => {
-                self.deferred = told;
-                Ok(Polled::Records(visited))
-            }
-        }
-    }
-
-    /// Hands a record to the visitor, if it is ours and its turn.
-    fn visit(&mut self, message: &BorrowedMessage<'_>, visit: &mut dyn FnMut(RecordRef<'_>)) -> bool {
-        let partition = PartitionId(message.partition());
-        let offset = message.offset();
-        match self.partitions.get_mut(&partition) {
-            Some(Reading::From(next)) if offset >= *next => *next = offset + 1,
-            // Fetched before a pause or a seek.
-            Some(_) => return false,
-            None => {
-                self.reporting.metrics.unowned_records_total.inc();
-                return false;
-            }
-        }
-        let appended_at = match message.timestamp() {
-            Timestamp::LogAppendTime(millis) => Some(EventTime::from_millis(millis)),
-            Timestamp::CreateTime(_) | Timestamp::NotAvailable => None,
-        };
-        visit(RecordRef {
-            partition,
-            offset,
-            appended_at,
-            key: message.key(),
-            value: message.payload(),
-            headers: &MessageHeaders(message),
-        });
-        true
-    }
-
-    /// Tells the sink how far we have read.
-    fn note_read(&self) {
-        let mut ownership = lock(&self.ownership);
-        for (partition, reading) in &self.partitions {
-            if let Reading::From(next) = reading {
-                ownership.read(*partition, *next);
-            }
-        }
-    }
 }
 
 impl Source for KafkaSource {
-    fn poll(&mut self, timeout: Duration, visit: &mut dyn FnMut(RecordRef<'_>)) -> Result<Polled, SourceError> {
+    fn poll(
+        &mut self,
+        timeout: Duration,
+        visit: &mut dyn FnMut(RecordRef<'_>),
+    ) -> Result<Polled, SourceError> {
         if let Some(told) = self.deferred.take() {
             return told;
         }
@@ -361,7 +236,8 @@ impl Source for KafkaSource {
         let mut list = self.list(partitions.iter().copied());
         // A place that always exists: one that does not would be an error before we seek.
         // Nothing is delivered from there.
-        list.set_all_offsets(Offset::Beginning).map_err(|error| SourceError::Fatal(error.to_string()))?;
+        list.set_all_offsets(Offset::Beginning)
+            .map_err(|error| SourceError::Fatal(error.to_string()))?;
         // Paused before, so that nothing is fetched in vain, and after, because librdkafka need
         // not know a partition before it is assigned.
         let _ = consumer.pause(&self.list(partitions.iter().copied()));
@@ -369,7 +245,9 @@ impl Source for KafkaSource {
         self.unanswered = None;
         consumer
             .pause(&self.list(partitions.iter().copied()))
-            .map_err(|error| SourceError::Fatal(format!("new partitions cannot be paused: {error}")))?;
+            .map_err(|error| {
+                SourceError::Fatal(format!("new partitions cannot be paused: {error}"))
+            })?;
         let mut ownership = lock(&self.ownership);
         for partition in partitions {
             self.partitions.insert(*partition, Reading::Paused);
@@ -400,13 +278,17 @@ impl Source for KafkaSource {
         let mut committed = Vec::with_capacity(partitions.len());
         for element in found.elements() {
             let partition = PartitionId(element.partition());
-            element
-                .error()
-                .map_err(|error| retry(&format!("reading the committed offset of partition {partition}"), &error))?;
+            element.error().map_err(|error| {
+                retry(
+                    &format!("reading the committed offset of partition {partition}"),
+                    &error,
+                )
+            })?;
             let position = match element.offset() {
                 Offset::Offset(next_offset) => {
-                    let mark = position::parse(element.metadata())
-                        .map_err(|error| SourceError::Fatal(format!("partition {partition}: {error}")))?;
+                    let mark = position::parse(element.metadata()).map_err(|error| {
+                        SourceError::Fatal(format!("partition {partition}: {error}"))
+                    })?;
                     Some(Committed { next_offset, mark })
                 }
                 _ => None,
@@ -420,24 +302,38 @@ impl Source for KafkaSource {
     fn bounds(&mut self, partition: PartitionId) -> Result<(i64, i64), SourceError> {
         self.consumer()?
             .fetch_watermarks(&self.topic, partition.0, BOUNDS_TIME)
-            .map_err(|error| retry(&format!("reading the bounds of partition {partition}"), &error))
+            .map_err(|error| {
+                retry(
+                    &format!("reading the bounds of partition {partition}"),
+                    &error,
+                )
+            })
     }
 
     fn resume(&mut self, partition: PartitionId, offset: i64) -> Result<(), SourceError> {
         let consumer = Arc::clone(self.consumer()?);
         if !self.partitions.contains_key(&partition) {
-            return Err(SourceError::Fatal(format!("partition {partition} was resumed before it was accepted")));
+            return Err(SourceError::Fatal(format!(
+                "partition {partition} was resumed before it was accepted"
+            )));
         }
         // librdkafka refuses to seek while it is still starting the partition, or stopping it
         // from its last stay; both pass within milliseconds.
         let give_up = Instant::now() + SEEK_TIME;
-        while let Err(error) = consumer.seek(&self.topic, partition.0, Offset::Offset(offset), SEEK_TIME) {
+        while let Err(error) =
+            consumer.seek(&self.topic, partition.0, Offset::Offset(offset), SEEK_TIME)
+        {
             if Instant::now() >= give_up {
-                return Err(retry(&format!("seeking to offset {offset} of partition {partition}"), &error));
+                return Err(retry(
+                    &format!("seeking to offset {offset} of partition {partition}"),
+                    &error,
+                ));
             }
             std::thread::sleep(Duration::from_millis(5));
         }
-        consumer.resume(&self.list([partition])).map_err(|error| retry("resuming", &error))?;
+        consumer
+            .resume(&self.list([partition]))
+            .map_err(|error| retry("resuming", &error))?;
         self.partitions.insert(partition, Reading::From(offset));
         lock(&self.ownership).resume(partition, offset);
         Ok(())
@@ -445,9 +341,13 @@ impl Source for KafkaSource {
 
     fn pause(&mut self, partition: PartitionId) -> Result<(), SourceError> {
         let consumer = Arc::clone(self.consumer()?);
-        let Some(reading) = self.partitions.get_mut(&partition) else { return Ok(()) };
+        let Some(reading) = self.partitions.get_mut(&partition) else {
+            return Ok(());
+        };
         *reading = Reading::Paused;
-        consumer.pause(&self.list([partition])).map_err(|error| retry("pausing", &error))
+        consumer
+            .pause(&self.list([partition]))
+            .map_err(|error| retry("pausing", &error))
     }
 
     fn release(&mut self, partitions: &[PartitionId], _lost: bool) -> Result<(), SourceError> {
@@ -470,10 +370,17 @@ impl Source for KafkaSource {
     }
 
     fn ends(&mut self) -> BTreeMap<PartitionId, i64> {
-        if let Some(ends) = self.consumer.as_ref().and_then(|consumer| consumer.context().take_ends()) {
+        if let Some(ends) = self
+            .consumer
+            .as_ref()
+            .and_then(|consumer| consumer.context().take_ends())
+        {
             self.ends = ends;
         }
-        let ours = self.ends.iter().filter(|(partition, _)| self.partitions.contains_key(partition));
+        let ours = self
+            .ends
+            .iter()
+            .filter(|(partition, _)| self.partitions.contains_key(partition));
         ours.map(|(partition, end)| (*partition, *end)).collect()
     }
 
@@ -481,7 +388,9 @@ impl Source for KafkaSource {
     /// name keeps its partitions for `session_timeout`, so that a restart moves
     /// nothing.
     fn close(&mut self) {
-        let Some(consumer) = self.consumer.take() else { return };
+        let Some(consumer) = self.consumer.take() else {
+            return;
+        };
         *lock(&self.slot) = Weak::new();
         consumer.context().close();
         // What the loop was told and has not answered, and what it was not told.
@@ -489,8 +398,12 @@ impl Source for KafkaSource {
         pending.extend(std::iter::from_fn(|| consumer.context().next_rebalance()));
         for rebalance in pending {
             let answer = match rebalance {
-                Rebalance::Assign(partitions) => consumer.incremental_assign(&self.list(partitions)),
-                Rebalance::Revoke { partitions, .. } => consumer.incremental_unassign(&self.list(partitions)),
+                Rebalance::Assign(partitions) => {
+                    consumer.incremental_assign(&self.list(partitions))
+                }
+                Rebalance::Revoke { partitions, .. } => {
+                    consumer.incremental_unassign(&self.list(partitions))
+                }
             };
             if let Err(error) = answer {
                 tracing::debug!(%error, "a rebalance was not answered before closing");
@@ -503,12 +416,17 @@ impl Source for KafkaSource {
         drop(ownership);
         // Dropping a consumer polls until the group is left, and may hang when the broker does.
         let (closed, wait) = mpsc::channel();
-        let closer = std::thread::Builder::new().name("kafka-source-close".into()).spawn(move || {
-            drop(consumer);
-            let _ = closed.send(());
-        });
+        let closer = std::thread::Builder::new()
+            .name("kafka-source-close".into())
+            .spawn(move || {
+                drop(consumer);
+                let _ = closed.send(());
+            });
         if closer.is_err() || wait.recv_timeout(CLOSE_TIME).is_err() {
-            tracing::warn!("the consumer did not close within {} s; left behind", CLOSE_TIME.as_secs());
+            tracing::warn!(
+                "the consumer did not close within {} s; left behind",
+                CLOSE_TIME.as_secs()
+            );
         }
     }
 }
@@ -522,7 +440,8 @@ impl Drop for KafkaSource {
 /// The answer to a rebalance can fail only by a mistake of ours or after a
 /// fatal error; the group would wait for it for ever.
 fn answered(result: Result<(), KafkaError>) -> Result<(), SourceError> {
-    result.map_err(|error| SourceError::Fatal(format!("a rebalance could not be answered: {error}")))
+    result
+        .map_err(|error| SourceError::Fatal(format!("a rebalance could not be answered: {error}")))
 }
 
 fn retry(doing: &str, error: &KafkaError) -> SourceError {

@@ -18,7 +18,10 @@ pub(crate) struct Seen {
 /// Reads a report; `topic` is the topic of interest.
 pub(crate) fn parse(json: &[u8], topic: &str) -> Result<Seen, serde_json::Error> {
     let report: Report = serde_json::from_slice(json)?;
-    let partitions = report.topics.get(topic).map(|topic| topic.partitions.values());
+    let partitions = report
+        .topics
+        .get(topic)
+        .map(|topic| topic.partitions.values());
     let ends = partitions
         .into_iter()
         .flatten()
@@ -74,12 +77,28 @@ mod tests {
             }
         }"#;
         let seen = parse(json, "events").unwrap();
-        assert_eq!(seen, Seen { connected: true, ends: [(PartitionId(0), 17)].into() });
+        assert_eq!(
+            seen,
+            Seen {
+                connected: true,
+                ends: [(PartitionId(0), 17)].into()
+            }
+        );
     }
 
     #[test]
     fn no_broker_up_is_not_connected() {
-        let seen = parse(br#"{"brokers": {"b:1/1": {"state": "TRY_CONNECT"}}}"#, "events").unwrap();
-        assert_eq!(seen, Seen { connected: false, ends: BTreeMap::new() });
+        let seen = parse(
+            br#"{"brokers": {"b:1/1": {"state": "TRY_CONNECT"}}}"#,
+            "events",
+        )
+        .unwrap();
+        assert_eq!(
+            seen,
+            Seen {
+                connected: false,
+                ends: BTreeMap::new()
+            }
+        );
     }
 }

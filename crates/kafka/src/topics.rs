@@ -59,7 +59,11 @@ pub struct Difference {
 
 impl fmt::Display for Difference {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} is {} and should be {}", self.setting, self.found, self.wanted)
+        write!(
+            f,
+            "{} is {} and should be {}",
+            self.setting, self.found, self.wanted
+        )
     }
 }
 
@@ -85,10 +89,17 @@ pub fn create(
             Some(found) => compare(spec, found),
             None => {
                 cluster.create(spec, dry_run)?;
-                if dry_run { Outcome::WouldCreate } else { Outcome::Created }
+                if dry_run {
+                    Outcome::WouldCreate
+                } else {
+                    Outcome::Created
+                }
             }
         };
-        reports.push(TopicReport { topic: spec.name.clone(), outcome });
+        reports.push(TopicReport {
+            topic: spec.name.clone(),
+            outcome,
+        });
     }
     Ok(reports)
 }
@@ -97,16 +108,35 @@ fn compare(spec: &TopicSpec, found: &Found) -> Outcome {
     let mut differences = Vec::new();
     let mut differ = |setting: &str, wanted: String, found: String| {
         if wanted != found {
-            differences.push(Difference { setting: setting.to_owned(), wanted, found });
+            differences.push(Difference {
+                setting: setting.to_owned(),
+                wanted,
+                found,
+            });
         }
     };
-    differ("partitions", spec.partitions.to_string(), found.partitions.to_string());
-    differ("replication", spec.replication.to_string(), found.replication.to_string());
+    differ(
+        "partitions",
+        spec.partitions.to_string(),
+        found.partitions.to_string(),
+    );
+    differ(
+        "replication",
+        spec.replication.to_string(),
+        found.replication.to_string(),
+    );
     for (setting, wanted) in &spec.config {
-        let found = found.config.get(*setting).map_or("not known to the broker", String::as_str);
+        let found = found
+            .config
+            .get(*setting)
+            .map_or("not known to the broker", String::as_str);
         differ(setting, wanted.clone(), found.to_owned());
     }
-    if differences.is_empty() { Outcome::Exists } else { Outcome::Differs(differences) }
+    if differences.is_empty() {
+        Outcome::Exists
+    } else {
+        Outcome::Differs(differences)
+    }
 }
 
 #[cfg(test)]
@@ -117,7 +147,12 @@ mod tests {
     #[test]
     fn a_topic_as_specified_does_not_differ() {
         for spec in specs(&Topics::default(), 12, 3) {
-            assert_eq!(compare(&spec, &Found::like(&spec)), Outcome::Exists, "{}", spec.name);
+            assert_eq!(
+                compare(&spec, &Found::like(&spec)),
+                Outcome::Exists,
+                "{}",
+                spec.name
+            );
         }
     }
 
@@ -126,8 +161,12 @@ mod tests {
         let spec = &specs(&Topics::default(), 12, 3)[0];
         let mut found = Found::like(spec);
         found.partitions = 6;
-        found.config.insert("message.timestamp.type".into(), "CreateTime".into());
-        let Outcome::Differs(differences) = compare(spec, &found) else { panic!("it differs") };
+        found
+            .config
+            .insert("message.timestamp.type".into(), "CreateTime".into());
+        let Outcome::Differs(differences) = compare(spec, &found) else {
+            panic!("it differs")
+        };
         let texts: Vec<_> = differences.iter().map(Difference::to_string).collect();
         assert_eq!(
             texts,

@@ -36,7 +36,7 @@ const RETRY_PAUSE: Duration = Duration::from_millis(20);
 /// How long delivery reports are waited for at a time.
 pub(crate) const REPORT_WAIT: Duration = Duration::from_millis(1);
 /// How much longer than its own time-out a call may take.
-const WATCHDOG_GRACE: Duration = Duration::from_secs(1);
+pub(crate) const WATCHDOG_GRACE: Duration = Duration::from_millis(500);
 
 pub(crate) type TransactionalProducer = BaseProducer<Deliveries>;
 
@@ -61,12 +61,18 @@ struct Reports {
 
 impl Deliveries {
     fn new(connection: Arc<Connection>) -> Self {
-        Self { connection, reports: Mutex::default() }
+        Self {
+            connection,
+            reports: Mutex::default(),
+        }
     }
 
     /// Forgets the reports of the transaction before.
     pub(crate) fn expect_marks(&self, count: usize) {
-        *lock(&self.reports) = Reports { failure: None, marks: vec![None; count] };
+        *lock(&self.reports) = Reports {
+            failure: None,
+            marks: vec![None; count],
+        };
     }
 
     pub(crate) fn failure(&self) -> Option<String> {
@@ -96,12 +102,16 @@ impl ProducerContext for Deliveries {
         let mut reports = lock(&self.reports);
         match result {
             Ok(record) => {
-                if let Some(mark) = tag.checked_sub(1).and_then(|index| reports.marks.get_mut(index)) {
+                if let Some(mark) = tag
+                    .checked_sub(1)
+                    .and_then(|index| reports.marks.get_mut(index))
+                {
                     *mark = Some(record.offset());
                 }
             }
             Err((error, record)) => {
-                let failed = || format!("a record for {} was not delivered: {error}", record.topic());
+                let failed =
+                    || format!("a record for {} was not delivered: {error}", record.topic());
                 reports.failure.get_or_insert_with(failed);
             }
         }
@@ -134,6 +144,12 @@ pub(crate) struct Transactions {
     calls: mpsc::Sender<Call>,
 }
 
+/// A call on its way.
+pub(crate) struct Pending {
+    answered: mpsc::Receiver<Result<(), KafkaError>>,
+    hung_after: Instant,
+}
+
 struct Call {
     run: Box<dyn Fn(&TransactionalProducer, Duration) -> Result<(), KafkaError> + Send>,
     until: Instant,
@@ -141,8 +157,11 @@ struct Call {
 }
 
 impl Transactions {
-    /// Makes the producer and its thread. Nothing is sent before [`Self::init`].
-    pub(crate) fn new(config: &ClientConfig, connection: Arc<Connection>) -> Result<Self, KafkaError> {
+    /// Makes the producer and its thread. Nothing is sent before [`Self::begin_init`].
+    pub(crate) fn new(
+        config: &ClientConfig,
+        connection: Arc<Connection>,
+    ) -> Result<Self, KafkaError> {
         let name = connection.name().to_owned();
         let producer: Arc<TransactionalProducer> =
             Arc::new(config.create_with_context(Deliveries::new(connection))?);
@@ -156,7 +175,9 @@ impl Transactions {
                     let _ = call.answer.send(call.run_until_done(&served));
                 }
             })
-            .map_err(|error| KafkaError::ClientCreation(format!("no thread for transactions: {error}")))?;
+            .map_err(|error| {
+                KafkaError::ClientCreation(format!("no thread for transactions: {error}"))
+            })?;
         Ok(Self { producer, calls })
     }
 
@@ -164,13 +185,13 @@ impl Transactions {
         &self.producer
     }
 
-    /// Fences the predecessor and ends its transaction.
-    pub(crate) fn init(&self, limit: Duration) -> Result<(), CallError> {
-        self.call(limit, |producer, time| producer.init_transactions(time))
+    /// Fences the predecessor and ends its transaction; goes on while others work.
+    pub(crate) fn begin_init(&self, limit: Duration) -> Pending {
+        self.submit(limit, |producer, time| producer.init_transactions(time))
     }
 
     pub(crate) fn begin(&self, limit: Duration) -> Result<(), CallError> {
-        self.call(limit, |producer, _| producer.begin_transaction())
+        self.wait(&self.submit(limit, |producer, _| producer.begin_transaction()))
     }
 
     pub(crate) fn send_offsets(
@@ -179,37 +200,50 @@ impl Transactions {
         offsets: TopicPartitionList,
         group: ConsumerGroupMetadata,
     ) -> Result<(), CallError> {
-        self.call(limit, move |producer, time| producer.send_offsets_to_transaction(&offsets, &group, time))
+        let send = move |producer: &TransactionalProducer, time| {
+            producer.send_offsets_to_transaction(&offsets, &group, time)
+        };
+        self.wait(&self.submit(limit, send))
     }
 
     /// All records must have been delivered before: librdkafka waits for them in steps of 100 ms.
     pub(crate) fn commit(&self, limit: Duration) -> Result<(), CallError> {
-        self.call(limit, |producer, time| producer.commit_transaction(time))
+        self.wait(&self.submit(limit, |producer, time| producer.commit_transaction(time)))
     }
 
     pub(crate) fn abort(&self, limit: Duration) -> Result<(), CallError> {
-        self.call(limit, |producer, time| producer.abort_transaction(time))
+        self.wait(&self.submit(limit, |producer, time| producer.abort_transaction(time)))
     }
 
-    fn call(
+    fn submit(
         &self,
         limit: Duration,
         run: impl Fn(&TransactionalProducer, Duration) -> Result<(), KafkaError> + Send + 'static,
-    ) -> Result<(), CallError> {
+    ) -> Pending {
         let (answer, answered) = mpsc::channel();
         let until = Instant::now() + limit;
-        let hung_after = until + WATCHDOG_GRACE;
-        if self.calls.send(Call { run: Box::new(run), until, answer }).is_err() {
-            return Err(CallError::Hung);
+        // If the thread is gone, so is `answer`, and waiting ends at once.
+        let _ = self.calls.send(Call {
+            run: Box::new(run),
+            until,
+            answer,
+        });
+        Pending {
+            answered,
+            hung_after: until + WATCHDOG_GRACE,
         }
+    }
+
+    /// Waits for the answer to a call, and gives up if it does not come.
+    pub(crate) fn wait(&self, pending: &Pending) -> Result<(), CallError> {
         loop {
-            match answered.recv_timeout(REPORT_WAIT) {
+            match pending.answered.recv_timeout(REPORT_WAIT) {
                 Ok(result) => return result.map_err(CallError::Kafka),
                 Err(mpsc::RecvTimeoutError::Disconnected) => return Err(CallError::Hung),
                 // An abort waits until the reports of the records that it threw away are taken.
                 Err(mpsc::RecvTimeoutError::Timeout) => self.producer.poll(Duration::ZERO),
             }
-            if Instant::now() >= hung_after {
+            if Instant::now() >= pending.hung_after {
                 return Err(CallError::Hung);
             }
         }

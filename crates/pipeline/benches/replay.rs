@@ -48,7 +48,9 @@ fn main() {
 /// The file of events: made up, or the one that `EVENTS` names.
 fn events() -> (PathBuf, usize) {
     static FILE: Mutex<Option<(PathBuf, usize)>> = Mutex::new(None);
-    let mut file = FILE.lock().expect("no bench panics while it holds the lock");
+    let mut file = FILE
+        .lock()
+        .expect("no bench panics while it holds the lock");
     file.get_or_insert_with(|| {
         if let Some(path) = std::env::var_os("EVENTS") {
             let path = PathBuf::from(path);
@@ -92,9 +94,13 @@ fn count_records(path: &PathBuf) -> usize {
 
 fn each_line(path: &PathBuf, mut each: impl FnMut(&[u8])) {
     let mut source = FileSource::open(std::slice::from_ref(path), None).expect("a readable file");
-    source.resume(PartitionId(0), 0).expect("files can always be resumed");
+    source
+        .resume(PartitionId(0), 0)
+        .expect("files can always be resumed");
     loop {
-        let polled = source.poll(Duration::ZERO, &mut |record| each(record.value.unwrap_or_default()));
+        let polled = source.poll(Duration::ZERO, &mut |record| {
+            each(record.value.unwrap_or_default())
+        });
         if polled.expect("a readable file") == Polled::Ended {
             return;
         }
@@ -170,7 +176,10 @@ fn replay() -> BTreeMap<Vec<u8>, usize> {
     };
     let mut detector = Detector::new(
         FileSource::open(&[path], None).expect("a readable file"),
-        Sizes { rows: rows.clone(), alerts: AtomicUsize::new(0) },
+        Sizes {
+            rows: rows.clone(),
+            alerts: AtomicUsize::new(0),
+        },
         NoChangelog,
         StateDir::temporary(StoreOptions::default()).expect("a temporary directory"),
         Arc::new(Rules::default()),

@@ -6,11 +6,7 @@ use churnwatch_core::Outcome;
 use churnwatch_telemetry::BatchCounters;
 use churnwatch_wire::{DeadLetter, InputCoordinates, Mode, Rejection, Stamp};
 
-use crate::{
-    scores::Scores,
-    sink::Emission,
-    source::RecordRef,
-};
+use crate::{scores::Scores, sink::Emission, source::RecordRef};
 
 /// How alerts of this run are marked.
 #[derive(Debug, Clone)]
@@ -99,7 +95,8 @@ impl Batch {
                 config_hash: &origin.config_hash,
                 detector_version: &origin.detector_version,
             };
-            self.alerts.push(Emission::new(transition, &stamp, record.appended_at));
+            self.alerts
+                .push(Emission::new(transition, &stamp, record.appended_at));
         }
     }
 

@@ -22,10 +22,7 @@ use std::{
     time::{Duration, Instant, SystemTime},
 };
 
-use churnwatch_core::{
-    Clock, EventTime, Rules, SourceName,
-    watermark::Timeliness,
-};
+use churnwatch_core::{Clock, EventTime, Rules, SourceName, watermark::Timeliness};
 use churnwatch_store::{StateDir, StoreError};
 use churnwatch_telemetry::{
     BatchCounters, CommitResult, GaugeShare, Health, LatencyFrom, Metrics, RebalanceEvent,
@@ -114,7 +111,10 @@ const MAX_BACKOFF: Duration = Duration::from_secs(5);
 
 impl<S: Source, K: Sink, C: Changelog> Detector<S, K, C> {
     /// A worker that has not begun.
-    #[expect(clippy::too_many_arguments, reason = "the parts of a worker, wired once")]
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "the parts of a worker, wired once"
+    )]
     pub fn new(
         source: S,
         sink: K,
@@ -218,7 +218,15 @@ impl<S: Source, K: Sink, C: Changelog> Detector<S, K, C> {
 
     /// One poll; each record makes its whole journey before the next.
     fn poll_once(&mut self, timeout: Duration) -> Result<Polled, DetectError> {
-        let Self { source, tasks, batch, rules, settings, last_record, .. } = self;
+        let Self {
+            source,
+            tasks,
+            batch,
+            rules,
+            settings,
+            last_record,
+            ..
+        } = self;
         let mut failed = None;
         let polled = source.poll(timeout, &mut |record| {
             if failed.is_some() {
@@ -263,13 +271,20 @@ impl<S: Source, K: Sink, C: Changelog> Detector<S, K, C> {
         }
         let since = self.last_commit.elapsed();
         if !self.batch.alerts.is_empty() {
-            return self.settings.min_commit_interval.saturating_sub(since).min(POLL);
+            return self
+                .settings
+                .min_commit_interval
+                .saturating_sub(since)
+                .min(POLL);
         }
         POLL
     }
 
     fn commit_if_due(&mut self) -> Result<(), DetectError> {
-        let waited = self.batch.since.map_or(Duration::ZERO, |since| since.elapsed());
+        let waited = self
+            .batch
+            .since
+            .map_or(Duration::ZERO, |since| since.elapsed());
         let alert_waits = !(self.batch.alerts.is_empty() && self.batch.dead_letters.is_empty())
             && self.last_commit.elapsed() >= self.settings.min_commit_interval;
         let dirty: usize = self.tasks.values().map(Task::dirty_accounts).sum();
@@ -305,12 +320,22 @@ impl<S: Source, K: Sink, C: Changelog> Detector<S, K, C> {
                 task.committed(part, offset)?;
             }
         }
-        self.metrics.commits_total.with([CommitResult::Committed.as_str()]).inc();
-        self.metrics.commit_seconds.observe(began.elapsed().as_secs_f64());
-        self.metrics.batch_events.observe(self.batch.counters.events_applied() as f64);
+        self.metrics
+            .commits_total
+            .with([CommitResult::Committed.as_str()])
+            .inc();
+        self.metrics
+            .commit_seconds
+            .observe(began.elapsed().as_secs_f64());
+        self.metrics
+            .batch_events
+            .observe(self.batch.counters.events_applied() as f64);
         self.observe_latency(&epoch.alerts);
         if self.batch.unknown_alerts > 0 {
-            tracing::info!(commands = self.batch.unknown_alerts, "commands named no open alert");
+            tracing::info!(
+                commands = self.batch.unknown_alerts,
+                "commands named no open alert"
+            );
             self.batch.unknown_alerts = 0;
         }
         self.batch.committed();
@@ -345,10 +370,15 @@ impl<S: Source, K: Sink, C: Changelog> Detector<S, K, C> {
     /// producers put accounts where their state is not.
     fn refuse_new_partitions(&self, partitions: &[PartitionId]) -> Result<(), StoreError> {
         let stored = self.settings.partitions;
-        match partitions.iter().filter_map(|partition| u32::try_from(partition.0).ok()).max() {
-            Some(last) if last >= stored => {
-                Err(StoreError::PartitionCount { stored, actual: last + 1 })
-            }
+        match partitions
+            .iter()
+            .filter_map(|partition| u32::try_from(partition.0).ok())
+            .max()
+        {
+            Some(last) if last >= stored => Err(StoreError::PartitionCount {
+                stored,
+                actual: last + 1,
+            }),
             _ => Ok(()),
         }
     }
@@ -356,7 +386,11 @@ impl<S: Source, K: Sink, C: Changelog> Detector<S, K, C> {
     /// Partitions go: the open epoch is finished while it still may be, and
     /// dropped where somebody else may own them already.
     fn revoked(&mut self, partitions: &[PartitionId], lost: bool) -> Result<(), DetectError> {
-        let event = if lost { RebalanceEvent::Lost } else { RebalanceEvent::Revoked };
+        let event = if lost {
+            RebalanceEvent::Lost
+        } else {
+            RebalanceEvent::Revoked
+        };
         self.count_rebalance(event, partitions);
         let committed = if lost { Ok(()) } else { self.commit() };
         if lost || committed.is_err() {
@@ -377,7 +411,9 @@ impl<S: Source, K: Sink, C: Changelog> Detector<S, K, C> {
     /// Forgets how far the restoring of a partition has come. The changelog is
     /// let go only if it is this partition's that is being read.
     fn end_restore(&mut self, partition: PartitionId) {
-        let Some(restore) = self.restores.remove(&partition) else { return };
+        let Some(restore) = self.restores.remove(&partition) else {
+            return;
+        };
         if restore.is_reading() {
             self.changelog.end();
         }
@@ -407,8 +443,12 @@ impl<S: Source, K: Sink, C: Changelog> Detector<S, K, C> {
     fn restore_some(&mut self) -> Result<(), DetectError> {
         let reading = self.restores.values().find(|restore| restore.is_reading());
         let next = reading.or_else(|| self.restores.values().find(|restore| !restore.is_stopped()));
-        let Some(partition) = next.map(|restore| restore.partition) else { return Ok(()) };
-        let Some(restore) = self.restores.get_mut(&partition) else { return Ok(()) };
+        let Some(partition) = next.map(|restore| restore.partition) else {
+            return Ok(());
+        };
+        let Some(restore) = self.restores.get_mut(&partition) else {
+            return Ok(());
+        };
         let place = Place {
             state: &self.state,
             partitions: self.settings.partitions,
@@ -418,7 +458,10 @@ impl<S: Source, K: Sink, C: Changelog> Detector<S, K, C> {
         let step = restore.step(&mut self.source, &mut self.changelog, &place, RESTORE_STEP);
         let rows = restore.rows - rows_before;
         self.metrics.restore_rows_total.of(partition.0).inc_by(rows);
-        self.metrics.restore_progress_ratio.of(partition.0).set(restore.progress);
+        self.metrics
+            .restore_progress_ratio
+            .of(partition.0)
+            .set(restore.progress);
         match step {
             Ok(Step::Going) => Ok(()),
             Ok(Step::Stopped(reason)) => {
@@ -428,7 +471,9 @@ impl<S: Source, K: Sink, C: Changelog> Detector<S, K, C> {
                 Ok(())
             }
             Ok(Step::Ready(task)) => {
-                self.metrics.restore_seconds.observe(restore.began.elapsed().as_secs_f64());
+                self.metrics
+                    .restore_seconds
+                    .observe(restore.began.elapsed().as_secs_f64());
                 tracing::info!(
                     partition = partition.0,
                     offset = task.next_offset,
@@ -454,7 +499,9 @@ impl<S: Source, K: Sink, C: Changelog> Detector<S, K, C> {
     /// Writes the clock into partitions that have been idle: time passes there
     /// too. Only where a look is due by it, so that a quiet log stays small.
     fn write_clocks(&mut self) -> Result<(), DetectError> {
-        let (Some(idle), Some(now)) = (self.settings.idle_clock, now()) else { return Ok(()) };
+        let (Some(idle), Some(now)) = (self.settings.idle_clock, now()) else {
+            return Ok(());
+        };
         let disorder_ms = self.rules.time.tolerance().disorder_ms;
         let time = now.plus_millis(-disorder_ms);
         for (&partition, task) in &self.tasks {
@@ -467,8 +514,14 @@ impl<S: Source, K: Sink, C: Changelog> Detector<S, K, C> {
                 // Not idle but behind: what is still to be read may be older.
                 continue;
             }
-            let clock = Clock { source: SourceName::log(), shard: 0, shards: 1, time };
-            self.sink.write_clock(partition, churnwatch_wire::encode_clock(&clock));
+            let clock = Clock {
+                source: SourceName::log(),
+                shard: 0,
+                shards: 1,
+                time,
+            };
+            self.sink
+                .write_clock(partition, churnwatch_wire::encode_clock(&clock));
             self.last_record.insert(partition, Instant::now());
         }
         Ok(())
@@ -485,19 +538,30 @@ impl<S: Source, K: Sink, C: Changelog> Detector<S, K, C> {
         let tolerance = self.rules.time.tolerance();
         let mut cached = 0;
         for (partition, task) in &mut self.tasks {
-            task.store.flush_if_older_than(self.settings.flush_interval, self.last_upkeep)?;
+            task.store
+                .flush_if_older_than(self.settings.flush_interval, self.last_upkeep)?;
             cached += task.cached_accounts();
             let bytes = task.store.approximate_bytes()?;
-            self.metrics.state_bytes.of(partition.0).set(bytes.try_into().unwrap_or(i64::MAX));
-            if let (Some(now), Some(watermark)) = (wall_clock, task.time().look_watermark(tolerance)) {
+            self.metrics
+                .state_bytes
+                .of(partition.0)
+                .set(bytes.try_into().unwrap_or(i64::MAX));
+            if let (Some(now), Some(watermark)) =
+                (wall_clock, task.time().look_watermark(tolerance))
+            {
                 let lag = (now.as_millis() - watermark.as_millis()) as f64 / 1e3;
                 self.metrics.watermark_lag_seconds.of(partition.0).set(lag);
             }
             if let Some(end) = ends.get(partition) {
-                self.metrics.consumer_lag_records.of(partition.0).set(end - task.next_offset);
+                self.metrics
+                    .consumer_lag_records
+                    .of(partition.0)
+                    .set(end - task.next_offset);
             }
         }
-        self.shares.accounts_cached.set(cached.try_into().unwrap_or(i64::MAX));
+        self.shares
+            .accounts_cached
+            .set(cached.try_into().unwrap_or(i64::MAX));
         Ok(())
     }
 
@@ -507,7 +571,12 @@ impl<S: Source, K: Sink, C: Changelog> Detector<S, K, C> {
         for task in self.tasks.values_mut() {
             let end = self.settings.until.or(task.time().stream_time());
             if let Some(time) = end {
-                let clock = Clock { source: SourceName::log(), shard: 0, shards: 1, time };
+                let clock = Clock {
+                    source: SourceName::log(),
+                    shard: 0,
+                    shards: 1,
+                    time,
+                };
                 task.time_mut().clock(&clock);
             }
         }
@@ -565,7 +634,10 @@ impl<S: Source, K: Sink, C: Changelog> Detector<S, K, C> {
                 | CommitError::Retry(_)),
             ) => {
                 tracing::warn!(%error, "dropping what is not committed");
-                self.metrics.producer_resets_total.with([commit.reason()]).inc();
+                self.metrics
+                    .producer_resets_total
+                    .with([commit.reason()])
+                    .inc();
                 self.report("broker", Some(error.to_string()));
                 self.roll_back(&[]);
                 while let Err(error) = self.sink.reset() {
@@ -602,13 +674,23 @@ impl<S: Source, K: Sink, C: Changelog> Detector<S, K, C> {
     }
 
     fn count_rebalance(&self, event: RebalanceEvent, partitions: &[PartitionId]) {
-        tracing::info!(event = event.as_str(), ?partitions, worker = self.settings.worker, "rebalance");
-        self.metrics.rebalances_total.with([event.as_str()]).inc_by(partitions.len() as u64);
+        tracing::info!(
+            event = event.as_str(),
+            ?partitions,
+            worker = self.settings.worker,
+            "rebalance"
+        );
+        self.metrics
+            .rebalances_total
+            .with([event.as_str()])
+            .inc_by(partitions.len() as u64);
     }
 
     fn report_assignment(&mut self) {
         let assigned = self.tasks.len() + self.restores.len();
-        self.shares.partitions_assigned.set(assigned.try_into().unwrap_or(i64::MAX));
+        self.shares
+            .partitions_assigned
+            .set(assigned.try_into().unwrap_or(i64::MAX));
         let restoring: Vec<String> = self
             .restores
             .values()
@@ -621,7 +703,8 @@ impl<S: Source, K: Sink, C: Changelog> Detector<S, K, C> {
     }
 
     fn report(&self, part: &str, cause: Option<String>) {
-        self.health.set_cause(&format!("{} {part}", self.settings.worker), cause);
+        self.health
+            .set_cause(&format!("{} {part}", self.settings.worker), cause);
     }
 }
 
@@ -734,6 +817,10 @@ fn after(task: &Task) -> RecordRef<'static> {
 
 /// The wall clock, which serves metrics and idle clocks only.
 fn now() -> Option<EventTime> {
-    let since_epoch = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).ok()?;
-    Some(EventTime::from_millis(since_epoch.as_millis().try_into().ok()?))
+    let since_epoch = SystemTime::now()
+        .duration_since(SystemTime::UNIX_EPOCH)
+        .ok()?;
+    Some(EventTime::from_millis(
+        since_epoch.as_millis().try_into().ok()?,
+    ))
 }

@@ -187,8 +187,13 @@ impl Restore {
         }
         let target = match &committed {
             None => None,
-            Some(Committed { mark: Some(mark), .. }) => Some(*mark),
-            Some(Committed { mark: None, next_offset }) => {
+            Some(Committed {
+                mark: Some(mark), ..
+            }) => Some(*mark),
+            Some(Committed {
+                mark: None,
+                next_offset,
+            }) => {
                 return Ok(Step::Stopped(format!(
                     "the group's offset {next_offset} of partition {} was not committed by Churnwatch, \
                      so no state belongs to it: restore the former offset, or remove the group and \
@@ -216,7 +221,12 @@ impl Restore {
             if row.digest != mark.digest {
                 let (committed, stored) = (mark.digest, row.digest);
                 let partition = self.partition.0;
-                return Err(StoreError::Digest { partition, committed, stored }.into());
+                return Err(StoreError::Digest {
+                    partition,
+                    committed,
+                    stored,
+                }
+                .into());
             }
             return self.finish(store, committed, source, place);
         }
@@ -235,7 +245,10 @@ impl Restore {
             // Compaction may have merged records we have not seen with older
             // ones; what is left still holds the newest value of each row, but
             // deletions may be gone. From the beginning, then.
-            tracing::info!(partition = self.partition.0, "the changelog begins behind the store's position");
+            tracing::info!(
+                partition = self.partition.0,
+                "the changelog begins behind the store's position"
+            );
         }
         self.stage = Stage::Reading(Box::new(Reading {
             store,
@@ -261,7 +274,12 @@ impl Restore {
             let left = deadline.saturating_duration_since(Instant::now());
             let mut failed = None;
             let mut last_offset = None;
-            let Reading { rows, epoch, target, .. } = &mut reading;
+            let Reading {
+                rows,
+                epoch,
+                target,
+                ..
+            } = &mut reading;
             let mut count = 0_u64;
             let partition = self.partition.0;
             let read = changelog.read(left, &mut |offset, key, value| {
@@ -280,10 +298,17 @@ impl Restore {
                         return Visit::Stop;
                     }
                 } else {
-                    rows.push(RowChange { key: key.to_vec(), value: value.map(<[u8]>::to_vec) });
+                    rows.push(RowChange {
+                        key: key.to_vec(),
+                        value: value.map(<[u8]>::to_vec),
+                    });
                 }
                 let full = rows.len() >= ROWS_AT_A_TIME;
-                if full || failed.is_some() { Visit::Stop } else { Visit::More }
+                if full || failed.is_some() {
+                    Visit::Stop
+                } else {
+                    Visit::More
+                }
             })?;
             self.rows += count;
             if let Some(error) = failed {
@@ -293,7 +318,9 @@ impl Restore {
                 let (first, end) = reading.span;
                 self.progress = (offset - first + 1) as f64 / (end - first).max(1) as f64;
             }
-            reading.store.restore_rows(&std::mem::take(&mut reading.rows))?;
+            reading
+                .store
+                .restore_rows(&std::mem::take(&mut reading.rows))?;
             let reached = match (reading.target, &reading.epoch) {
                 (Some(target), Some(row)) => row.changelog_offset >= target.changelog_offset,
                 _ => false,
@@ -316,13 +343,24 @@ impl Restore {
         source: &mut S,
         place: &Place<'_>,
     ) -> Result<Step, RestoreError> {
-        let Reading { mut store, target, committed, epoch, .. } = reading;
+        let Reading {
+            mut store,
+            target,
+            committed,
+            epoch,
+            ..
+        } = reading;
         let partition = self.partition;
         let row = match (target, epoch) {
             (Some(target), Some(row)) if row.epoch == target.epoch => {
                 if row.digest != target.digest {
                     let (committed, stored) = (target.digest, row.digest);
-                    return Err(StoreError::Digest { partition: partition.0, committed, stored }.into());
+                    return Err(StoreError::Digest {
+                        partition: partition.0,
+                        committed,
+                        stored,
+                    }
+                    .into());
                 }
                 row
             }
@@ -338,7 +376,11 @@ impl Restore {
                 return if self.rebuilt {
                     Ok(Step::Stopped(reason))
                 } else {
-                    tracing::warn!(partition = partition.0, reason, "reading the changelog from its beginning");
+                    tracing::warn!(
+                        partition = partition.0,
+                        reason,
+                        "reading the changelog from its beginning"
+                    );
                     store.wipe()?;
                     self.rebuilt = true;
                     Ok(Step::Going)

@@ -27,7 +27,10 @@ pub struct Scores {
 impl Scores {
     /// Writes to `out`.
     pub fn to(out: Box<dyn Write + Send>) -> Self {
-        Self { out: Some(out), ..Self::default() }
+        Self {
+            out: Some(out),
+            ..Self::default()
+        }
     }
 
     pub(crate) fn take(&mut self, account: &AccountId, scores: Vec<Score>) {
@@ -73,7 +76,9 @@ fn rises(highs: &mut VecDeque<(EventTime, f64)>, score: &Score) -> bool {
     while highs.front().is_some_and(|(at, _)| *at <= since) {
         highs.pop_front();
     }
-    let rises = highs.front().is_none_or(|(_, high)| score.score > high + RISE * high.abs());
+    let rises = highs
+        .front()
+        .is_none_or(|(_, high)| score.score > high + RISE * high.abs());
     while highs.back().is_some_and(|(_, high)| *high <= score.score) {
         highs.pop_back();
     }
@@ -91,7 +96,16 @@ mod tests {
         let mut at = |day: i64, score: f64| {
             let at = EventTime::from_millis(0).plus_days(day);
             let signal = SignalId::UsageDrop;
-            rises(&mut highs, &Score { signal, subject: None, at, score, opens: false })
+            rises(
+                &mut highs,
+                &Score {
+                    signal,
+                    subject: None,
+                    at,
+                    score,
+                    opens: false,
+                },
+            )
         };
         assert!(at(0, -2.0));
         assert!(!at(1, -2.0) && !at(2, -1.97) && at(3, -1.9));

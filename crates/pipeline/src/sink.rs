@@ -46,13 +46,13 @@ pub struct Emission {
 
 impl Emission {
     /// Stamps a transition with its origin.
-    pub fn new(
-        transition: Transition,
-        stamp: &Stamp<'_>,
-        appended_at: Option<EventTime>,
-    ) -> Self {
+    pub fn new(transition: Transition, stamp: &Stamp<'_>, appended_at: Option<EventTime>) -> Self {
         let body = AlertBody::new(&transition, stamp);
-        Self { transition, body, appended_at }
+        Self {
+            transition,
+            body,
+            appended_at,
+        }
     }
 
     /// For the history topic: key, headers and the CloudEvents envelope.

@@ -7,11 +7,7 @@ use churnwatch_core::{
 };
 use churnwatch_store::{Accounts, PartitionStore, RowChange, StoreError, TaskRow, key};
 
-use crate::{
-    dues::Dues,
-    sink::PartitionEpoch,
-    source::PartitionId,
-};
+use crate::{dues::Dues, sink::PartitionEpoch, source::PartitionId};
 
 /// One partition: what is stored, what is decoded, and what is not yet
 /// committed.
@@ -77,7 +73,8 @@ impl Task {
     /// Notes an event's time; see [`TaskTime::observe`].
     pub(crate) fn observe(&mut self, event: &Event, rules: &Rules) -> Timeliness {
         let usage = matches!(event.fact, churnwatch_core::Fact::Usage(_));
-        self.time.observe(&event.source, event.time, usage, rules.time.tolerance())
+        self.time
+            .observe(&event.source, event.time, usage, rules.time.tolerance())
     }
 
     /// Applies an event to its account, after the account's own looks that are
@@ -88,7 +85,9 @@ impl Task {
         rules: &Rules,
         mut took: impl FnMut(Outcome),
     ) -> Result<(), StoreError> {
-        let until = self.time.look_time_before(&event.source, event.time, rules.time.tolerance());
+        let until = self
+            .time
+            .look_time_before(&event.source, event.time, rules.time.tolerance());
         let account = self.accounts.load_for_change(&self.store, &event.account)?;
         let due_before = account.next_due();
         if let Some(until) = until {
@@ -109,7 +108,9 @@ impl Task {
         mut most: usize,
         mut took: impl FnMut(&AccountId, Outcome),
     ) -> Result<bool, StoreError> {
-        let Some(first) = self.dues.first() else { return Ok(false) };
+        let Some(first) = self.dues.first() else {
+            return Ok(false);
+        };
         let Some(watermark) = self.time.look_watermark(rules.time.tolerance()) else {
             return Ok(false);
         };
@@ -117,7 +118,9 @@ impl Task {
             return Ok(false);
         }
         while most > 0 {
-            let Some((due, ids)) = self.dues.take(watermark, most) else { return Ok(false) };
+            let Some((due, ids)) = self.dues.take(watermark, most) else {
+                return Ok(false);
+            };
             most -= ids.len().min(most);
             for id in ids {
                 let account = self.accounts.load_for_change(&self.store, &id)?;
@@ -170,7 +173,10 @@ impl Task {
             epoch: row.epoch,
             next_offset: row.next_offset,
             digest,
-            rows: changes.into_iter().map(|row| (row.key, row.value)).collect(),
+            rows: changes
+                .into_iter()
+                .map(|row| (row.key, row.value))
+                .collect(),
             epoch_record: (key::task().to_vec(), row.encode()?),
         };
         self.prepared = Some(row);
@@ -183,10 +189,15 @@ impl Task {
         epoch: PartitionEpoch,
         changelog_offset: i64,
     ) -> Result<(), StoreError> {
-        let Some(mut row) = self.prepared.take() else { return Ok(()) };
+        let Some(mut row) = self.prepared.take() else {
+            return Ok(());
+        };
         row.changelog_offset = changelog_offset;
-        let changes: Vec<RowChange> =
-            epoch.rows.into_iter().map(|(key, value)| RowChange { key, value }).collect();
+        let changes: Vec<RowChange> = epoch
+            .rows
+            .into_iter()
+            .map(|(key, value)| RowChange { key, value })
+            .collect();
         self.store.commit(&changes, &row)?;
         self.accounts.committed();
         self.epoch = row.epoch;

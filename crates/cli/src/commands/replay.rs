@@ -119,6 +119,10 @@ pub(crate) fn run(args: ReplayArgs) -> Result<(), Exit> {
     if expired > 0.0 {
         tracing::warn!("{expired} events were older than the grace period and not applied");
     }
+    let repeats = summary.total("churnwatch_duplicates_total");
+    if repeats > 0.0 {
+        tracing::info!("{repeats} events repeated the id of another and were applied once");
+    }
     if args.now.is_none() {
         tracing::info!("times in the future were not checked: give --now to do so");
     }

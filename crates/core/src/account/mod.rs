@@ -221,7 +221,9 @@ impl AccountState {
     /// with their seats. An account may have thousands of users, and every look
     /// asks for these few.
     pub fn role_holders(&self) -> impl Iterator<Item = (&UserId, &Seat)> {
-        self.role_holders.iter().filter_map(|user| Some((user, self.seats.get(user)?)))
+        self.role_holders
+            .iter()
+            .filter_map(|user| Some((user, self.seats.get(user)?)))
     }
 
     /// Gives a user a role.

@@ -30,7 +30,7 @@ const GAP_MEMORY_DAYS: i32 = 730;
 
 /// What a day leaves of a decayed sum: `exp2(-1 / 180)`. Each account takes this
 /// step each day.
-const DECAY_OF_A_DAY: f64 = 0.996_156_591_187_634_1;
+const DECAY_OF_A_DAY: f64 = 0.996_156_587_220_575_2;
 
 /// The share of a decayed sum that is left after `days`.
 pub(crate) fn decay(days: f64) -> f64 {

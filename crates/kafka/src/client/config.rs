@@ -43,26 +43,38 @@ impl From<KafkaError> for ClientError {
 }
 
 /// The group's consumer of the log. Its position always comes from us.
-pub(crate) fn group_consumer_config(settings: &KafkaSettings, worker: usize) -> Result<ClientConfig, ClientError> {
+pub(crate) fn group_consumer_config(
+    settings: &KafkaSettings,
+    worker: usize,
+) -> Result<ClientConfig, ClientError> {
     let session_ms = settings.session_timeout.as_millis();
     let mut config = consumer_config(settings, &format!("source-{worker}"))?;
-    set(&mut config, &[
-        ("group.instance.id", &settings.member_name(worker)),
-        ("partition.assignment.strategy", "cooperative-sticky"),
-        ("session.timeout.ms", &session_ms.to_string()),
-        // Several heartbeats fit into a session, so that one may be lost.
-        ("heartbeat.interval.ms", &(session_ms / 10).clamp(100, 3_000).to_string()),
-        // The ends of the partitions, for the lag, are taken from the statistics: librdkafka knows
-        // them of what it fetches.
-        ("statistics.interval.ms", "5000"),
-    ]);
+    set(
+        &mut config,
+        &[
+            ("group.instance.id", &settings.member_name(worker)),
+            ("partition.assignment.strategy", "cooperative-sticky"),
+            ("session.timeout.ms", &session_ms.to_string()),
+            // Several heartbeats fit into a session, so that one may be lost.
+            (
+                "heartbeat.interval.ms",
+                &(session_ms / 10).clamp(100, 3_000).to_string(),
+            ),
+            // The ends of the partitions, for the lag, are taken from the statistics: librdkafka knows
+            // them of what it fetches.
+            ("statistics.interval.ms", "5000"),
+        ],
+    );
     Ok(config)
 }
 
 /// The consumer that reads the changelog back. It is in no group: a group id
 /// is needed by librdkafka to assign by hand, and the group's own asks for no
 /// further permission; nothing is joined and nothing committed by it.
-pub(crate) fn changelog_consumer_config(settings: &KafkaSettings, worker: usize) -> Result<ClientConfig, ClientError> {
+pub(crate) fn changelog_consumer_config(
+    settings: &KafkaSettings,
+    worker: usize,
+) -> Result<ClientConfig, ClientError> {
     let mut config = consumer_config(settings, &format!("changelog-{worker}"))?;
     // The end is where the broker says so: transaction markers take offsets, so that the last
     // record's offset plus one is not the end.
@@ -82,29 +94,44 @@ fn consumer_config(settings: &KafkaSettings, role: &str) -> Result<ClientConfig,
         ("queued.max.messages.kbytes", "32768"),
     ];
     let mut config = base(settings, ClientKind::Consumer, role, tuned)?;
-    set(&mut config, &[
-        ("group.id", &settings.group_id),
-        ("enable.auto.commit", "false"),
-        ("enable.auto.offset.store", "false"),
-        ("auto.offset.reset", "error"),
-        ("isolation.level", "read_committed"),
-        ("allow.auto.create.topics", "false"),
-    ]);
+    set(
+        &mut config,
+        &[
+            ("group.id", &settings.group_id),
+            ("enable.auto.commit", "false"),
+            ("enable.auto.offset.store", "false"),
+            ("auto.offset.reset", "error"),
+            ("isolation.level", "read_committed"),
+            ("allow.auto.create.topics", "false"),
+        ],
+    );
     Ok(config)
 }
 
 /// The producer of transactions.
-pub(crate) fn transactional_producer_config(settings: &KafkaSettings, worker: usize) -> Result<ClientConfig, ClientError> {
+pub(crate) fn transactional_producer_config(
+    settings: &KafkaSettings,
+    worker: usize,
+) -> Result<ClientConfig, ClientError> {
     let mut config = producer_config(settings, &format!("sink-{worker}"))?;
-    set(&mut config, &[
-        ("transactional.id", &settings.transactional_id(worker)),
-        ("transaction.timeout.ms", &settings.transaction_timeout.as_millis().to_string()),
-    ]);
+    set(
+        &mut config,
+        &[
+            ("transactional.id", &settings.transactional_id(worker)),
+            (
+                "transaction.timeout.ms",
+                &settings.transaction_timeout.as_millis().to_string(),
+            ),
+        ],
+    );
     Ok(config)
 }
 
 /// The producer of clock records.
-pub(crate) fn clock_producer_config(settings: &KafkaSettings, worker: usize) -> Result<ClientConfig, ClientError> {
+pub(crate) fn clock_producer_config(
+    settings: &KafkaSettings,
+    worker: usize,
+) -> Result<ClientConfig, ClientError> {
     producer_config(settings, &format!("clock-{worker}"))
 }
 
@@ -125,13 +152,16 @@ fn producer_config(settings: &KafkaSettings, role: &str) -> Result<ClientConfig,
         ("queue.buffering.max.kbytes", "131072"),
     ];
     let mut config = base(settings, ClientKind::Producer, role, tuned)?;
-    set(&mut config, &[
-        // What Java's default partitioner does; librdkafka's own default does not match it.
-        ("partitioner", "murmur2_random"),
-        ("enable.idempotence", "true"),
-        ("acks", "all"),
-        ("message.max.bytes", &MAX_MESSAGE_BYTES.to_string()),
-    ]);
+    set(
+        &mut config,
+        &[
+            // What Java's default partitioner does; librdkafka's own default does not match it.
+            ("partitioner", "murmur2_random"),
+            ("enable.idempotence", "true"),
+            ("acks", "all"),
+            ("message.max.bytes", &MAX_MESSAGE_BYTES.to_string()),
+        ],
+    );
     Ok(config)
 }
 
@@ -158,14 +188,24 @@ fn base(
         ClientKind::Producer => Some(&settings.producer_properties),
         ClientKind::Admin => None,
     };
-    for (name, value) in settings.properties.iter().chain(passed_through.into_iter().flatten()) {
+    for (name, value) in settings
+        .properties
+        .iter()
+        .chain(passed_through.into_iter().flatten())
+    {
         config.set(name, value);
     }
-    set(&mut config, &[
-        ("bootstrap.servers", &settings.bootstrap_servers),
-        ("client.id", &format!("churnwatch-{}-{role}", settings.instance())),
-        ("security.protocol", settings.security.protocol.as_str()),
-    ]);
+    set(
+        &mut config,
+        &[
+            ("bootstrap.servers", &settings.bootstrap_servers),
+            (
+                "client.id",
+                &format!("churnwatch-{}-{role}", settings.instance()),
+            ),
+            ("security.protocol", settings.security.protocol.as_str()),
+        ],
+    );
     secure(&mut config, settings)?;
     config.set_log_level(RDKafkaLogLevel::Info);
     if settings.properties.contains_key("debug") {
@@ -236,7 +276,10 @@ mod tests {
     use crate::settings::{Protocol, Sasl, SaslMechanism, Security, Tls};
 
     fn settings() -> KafkaSettings {
-        KafkaSettings { instance_id: Some("a".into()), ..KafkaSettings::default() }
+        KafkaSettings {
+            instance_id: Some("a".into()),
+            ..KafkaSettings::default()
+        }
     }
 
     #[test]
@@ -274,41 +317,76 @@ mod tests {
     #[test]
     fn only_the_transactional_producer_has_a_transactional_id() {
         let transactional = transactional_producer_config(&settings(), 3).unwrap();
-        assert_eq!(transactional.get("transactional.id"), Some("churnwatch-a-3"));
+        assert_eq!(
+            transactional.get("transactional.id"),
+            Some("churnwatch-a-3")
+        );
         assert_eq!(transactional.get("transaction.timeout.ms"), Some("15000"));
-        assert_eq!(clock_producer_config(&settings(), 3).unwrap().get("transactional.id"), None);
+        assert_eq!(
+            clock_producer_config(&settings(), 3)
+                .unwrap()
+                .get("transactional.id"),
+            None
+        );
     }
 
     #[test]
     fn the_changelog_consumer_is_no_member() {
         let config = changelog_consumer_config(&settings(), 0).unwrap();
         assert_eq!(config.get("group.instance.id"), None);
-        assert_eq!(group_consumer_config(&settings(), 0).unwrap().get("group.instance.id"), Some("a-0"));
+        assert_eq!(
+            group_consumer_config(&settings(), 0)
+                .unwrap()
+                .get("group.instance.id"),
+            Some("a-0")
+        );
     }
 
     #[test]
     fn specific_properties_win_over_general_ones_and_over_our_tuning() {
         let mut settings = settings();
         settings.properties.insert("linger.ms".into(), "7".into());
-        assert_eq!(transactional_producer_config(&settings, 0).unwrap().get("linger.ms"), Some("7"));
-        settings.producer_properties.insert("linger.ms".into(), "9".into());
-        assert_eq!(transactional_producer_config(&settings, 0).unwrap().get("linger.ms"), Some("9"));
+        assert_eq!(
+            transactional_producer_config(&settings, 0)
+                .unwrap()
+                .get("linger.ms"),
+            Some("7")
+        );
+        settings
+            .producer_properties
+            .insert("linger.ms".into(), "9".into());
+        assert_eq!(
+            transactional_producer_config(&settings, 0)
+                .unwrap()
+                .get("linger.ms"),
+            Some("9")
+        );
     }
 
     #[test]
     fn a_property_unknown_to_librdkafka_is_named() {
         let mut settings = settings();
-        settings.consumer_properties.insert("fetch.wiat.max.ms".into(), "5".into());
+        settings
+            .consumer_properties
+            .insert("fetch.wiat.max.ms".into(), "5".into());
         let error = settings.check_clients().unwrap_err().to_string();
-        assert!(error.starts_with("kafka property fetch.wiat.max.ms: "), "{error}");
+        assert!(
+            error.starts_with("kafka property fetch.wiat.max.ms: "),
+            "{error}"
+        );
     }
 
     #[test]
     fn a_refused_property_makes_no_client() {
         let mut settings = settings();
-        settings.properties.insert("enable.auto.commit".into(), "true".into());
+        settings
+            .properties
+            .insert("enable.auto.commit".into(), "true".into());
         let error = settings.check_clients().unwrap_err().to_string();
-        assert!(error.starts_with("kafka.properties.enable.auto.commit: cannot be set"), "{error}");
+        assert!(
+            error.starts_with("kafka.properties.enable.auto.commit: cannot be set"),
+            "{error}"
+        );
     }
 
     #[test]
@@ -318,7 +396,10 @@ mod tests {
         let mut settings = settings();
         settings.security = Security {
             protocol: Protocol::SaslSsl,
-            tls: Some(Tls { verify_hostname: false, ..Tls::default() }),
+            tls: Some(Tls {
+                verify_hostname: false,
+                ..Tls::default()
+            }),
             sasl: Some(Sasl {
                 mechanism: SaslMechanism::ScramSha256,
                 username: "churnwatch".into(),
@@ -326,12 +407,18 @@ mod tests {
             }),
         };
         let missing = admin_config(&settings).unwrap_err().to_string();
-        assert!(missing.starts_with("kafka.security.sasl.password_file: the file does not exist"), "{missing}");
+        assert!(
+            missing.starts_with("kafka.security.sasl.password_file: the file does not exist"),
+            "{missing}"
+        );
         std::fs::write(&path, "hunter2\n").unwrap();
         let config = admin_config(&settings).unwrap();
         assert_eq!(config.get("sasl.password"), Some("hunter2"));
         assert_eq!(config.get("sasl.mechanism"), Some("SCRAM-SHA-256"));
-        assert_eq!(config.get("ssl.endpoint.identification.algorithm"), Some("none"));
+        assert_eq!(
+            config.get("ssl.endpoint.identification.algorithm"),
+            Some("none")
+        );
         assert!(!format!("{settings:?}").contains("hunter2"));
     }
 }

@@ -32,11 +32,17 @@ impl Connection {
 
     /// librdkafka reported an error, with its own words for it.
     pub(crate) fn error(&self, error: &KafkaError, reason: &str) {
-        let Some(code) = error.rdkafka_error_code() else { return };
+        let Some(code) = error.rdkafka_error_code() else {
+            return;
+        };
         if is_no_trouble(code) {
             return;
         }
-        let text = if reason.is_empty() { error.to_string() } else { reason.to_owned() };
+        let text = if reason.is_empty() {
+            error.to_string()
+        } else {
+            reason.to_owned()
+        };
         tracing::warn!(target: "librdkafka", client = self.name, code = ?code, "{text}");
         if stops_the_client(code) {
             self.trouble(text);
@@ -101,16 +107,25 @@ mod tests {
 
     fn connection() -> (Health, Connection) {
         let health = Health::new();
-        (health.clone(), Connection::new("kafka-source-0".into(), health))
+        (
+            health.clone(),
+            Connection::new("kafka-source-0".into(), health),
+        )
     }
 
     #[test]
     fn no_broker_left_is_a_cause_until_one_answers() {
         let (health, connection) = connection();
-        connection.error(&KafkaError::Global(Code::AllBrokersDown), "1/1 brokers are down");
+        connection.error(
+            &KafkaError::Global(Code::AllBrokersDown),
+            "1/1 brokers are down",
+        );
         assert_eq!(
             health.readiness(),
-            [("kafka-source-0".to_owned(), "1/1 brokers are down".to_owned())]
+            [(
+                "kafka-source-0".to_owned(),
+                "1/1 brokers are down".to_owned()
+            )]
         );
         connection.works();
         assert_eq!(health.readiness(), []);
@@ -119,7 +134,10 @@ mod tests {
     #[test]
     fn one_lost_connection_is_no_cause() {
         let (health, connection) = connection();
-        connection.error(&KafkaError::Global(Code::BrokerTransportFailure), "broker 1: disconnected");
+        connection.error(
+            &KafkaError::Global(Code::BrokerTransportFailure),
+            "broker 1: disconnected",
+        );
         assert_eq!(health.readiness(), []);
     }
 

@@ -13,16 +13,21 @@ pub enum ClientKind {
 
 /// Why a property is refused, if it is.
 pub(super) fn refusal(property: &str) -> Option<&'static str> {
-    REFUSED.iter().find(|(name, _)| *name == property).map(|(_, reason)| *reason)
+    REFUSED
+        .iter()
+        .find(|(name, _)| *name == property)
+        .map(|(_, reason)| *reason)
 }
 
 const OFFSETS_IN_TRANSACTION: &str = "offsets are committed with the alerts, in one transaction";
 const POSITION: &str = "the position is set from the committed one, never by a default";
-const COMMITTED: &str = "only committed records may be read, or an aborted one could raise an alert";
+const COMMITTED: &str =
+    "only committed records may be read, or an aborted one could raise an alert";
 const SAME_AS_JAVA: &str =
     "accounts must go to the partition that Java's default partitioner gives them";
 const EXACTLY_ONCE: &str = "alerts, state and offsets are written in transactions";
-const COOPERATIVE: &str = "partitions are handed over one by one by the cooperative-sticky assignor";
+const COOPERATIVE: &str =
+    "partitions are handed over one by one by the cooperative-sticky assignor";
 const HOOKS: &str = "it would put something else in the place of our own code";
 const NAMES: &str = "it is derived from group_id, instance_id and the worker";
 const SECURITY: &str = "use the section kafka.security";
@@ -49,9 +54,18 @@ const REFUSED: &[(&str, &str)] = &[
     ("message.timeout.ms", EXACTLY_ONCE),
     ("delivery.timeout.ms", EXACTLY_ONCE),
     ("queuing.strategy", EXACTLY_ONCE),
-    ("message.max.bytes", "a dead letter must fit, or it would stop its partition"),
-    ("enable.partition.eof", "the end of the changelog is judged by it"),
-    ("allow.auto.create.topics", "topics are made by `churnwatch topics create`, with their settings"),
+    (
+        "message.max.bytes",
+        "a dead letter must fit, or it would stop its partition",
+    ),
+    (
+        "enable.partition.eof",
+        "the end of the changelog is judged by it",
+    ),
+    (
+        "allow.auto.create.topics",
+        "topics are made by `churnwatch topics create`, with their settings",
+    ),
     // Who gets which account, and which partition.
     ("partitioner", SAME_AS_JAVA),
     ("partitioner_cb", SAME_AS_JAVA),
@@ -72,7 +86,10 @@ const REFUSED: &[(&str, &str)] = &[
     ("ssl.certificate.location", SECURITY),
     ("ssl.key.location", SECURITY),
     ("ssl.endpoint.identification.algorithm", SECURITY),
-    ("enable.ssl.certificate.verification", "a broker that is not verified may be anybody"),
+    (
+        "enable.ssl.certificate.verification",
+        "a broker that is not verified may be anybody",
+    ),
     ("sasl.mechanism", SECURITY),
     ("sasl.mechanisms", SECURITY),
     ("sasl.username", SECURITY),
@@ -82,12 +99,18 @@ const REFUSED: &[(&str, &str)] = &[
     ("ssl.keystore.password", SECRET),
     ("sasl.oauthbearer.client.secret", SECRET),
     // Broker errors and statistics are taken from librdkafka by our own code.
-    ("statistics.interval.ms", "consumer lag is taken from the statistics"),
+    (
+        "statistics.interval.ms",
+        "consumer lag is taken from the statistics",
+    ),
     ("log.queue", HOOKS),
     ("opaque", HOOKS),
     ("plugin.library.paths", HOOKS),
     ("interceptors", HOOKS),
-    ("test.mock.num.brokers", "it would put brokers of its own in the place of yours"),
+    (
+        "test.mock.num.brokers",
+        "it would put brokers of its own in the place of yours",
+    ),
 ];
 
 #[cfg(test)]
@@ -106,13 +129,22 @@ mod tests {
             "enable.idempotence",
             "auto.offset.reset",
         ] {
-            assert!(refusal(property).is_some_and(|reason| !reason.is_empty()), "{property}");
+            assert!(
+                refusal(property).is_some_and(|reason| !reason.is_empty()),
+                "{property}"
+            );
         }
     }
 
     #[test]
     fn tuning_is_left_to_the_user() {
-        for property in ["fetch.wait.max.ms", "linger.ms", "compression.type", "client.rack", "debug"] {
+        for property in [
+            "fetch.wait.max.ms",
+            "linger.ms",
+            "compression.type",
+            "client.rack",
+            "debug",
+        ] {
             assert_eq!(refusal(property), None, "{property}");
         }
     }

@@ -140,7 +140,11 @@ impl Secret {
     /// When the file is missing, empty, unreadable or not UTF-8; the message
     /// names the key and the path and nothing of the content.
     pub fn read(key: &'static str, path: &Path) -> Result<Self, SecretError> {
-        let failed = |reason: String| SecretError { key, path: path.to_owned(), reason };
+        let failed = |reason: String| SecretError {
+            key,
+            path: path.to_owned(),
+            reason,
+        };
         let bytes = std::fs::read(path).map_err(|error| match error.kind() {
             std::io::ErrorKind::NotFound => failed("the file does not exist".into()),
             _ => failed(format!("the file cannot be read: {error}")),
@@ -213,10 +217,16 @@ mod tests {
         );
         assert_eq!(read(b"\n").unwrap_err().reason, "the file is empty");
         assert_eq!(read(b"").unwrap_err().reason, "the file is empty");
-        assert_eq!(read(b"\xff\xfe").unwrap_err().reason, "the file is not UTF-8 text");
+        assert_eq!(
+            read(b"\xff\xfe").unwrap_err().reason,
+            "the file is not UTF-8 text"
+        );
         let directory = tempfile::tempdir().unwrap();
         let unreadable = Secret::read(KEY, directory.path()).unwrap_err();
-        assert!(unreadable.reason.starts_with("the file cannot be read"), "{unreadable}");
+        assert!(
+            unreadable.reason.starts_with("the file cannot be read"),
+            "{unreadable}"
+        );
     }
 
     #[test]
@@ -228,12 +238,24 @@ mod tests {
 
     #[test]
     fn mechanisms_are_written_as_kafka_writes_them() {
-        for mechanism in [SaslMechanism::Plain, SaslMechanism::ScramSha256, SaslMechanism::ScramSha512] {
+        for mechanism in [
+            SaslMechanism::Plain,
+            SaslMechanism::ScramSha256,
+            SaslMechanism::ScramSha512,
+        ] {
             let text = serde_json::to_string(&mechanism).unwrap();
             assert_eq!(text, format!("\"{}\"", mechanism.as_str()));
         }
-        for protocol in [Protocol::Plaintext, Protocol::Ssl, Protocol::SaslPlaintext, Protocol::SaslSsl] {
-            assert_eq!(serde_json::to_string(&protocol).unwrap(), format!("\"{}\"", protocol.as_str()));
+        for protocol in [
+            Protocol::Plaintext,
+            Protocol::Ssl,
+            Protocol::SaslPlaintext,
+            Protocol::SaslSsl,
+        ] {
+            assert_eq!(
+                serde_json::to_string(&protocol).unwrap(),
+                format!("\"{}\"", protocol.as_str())
+            );
         }
     }
 }

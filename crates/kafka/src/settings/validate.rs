@@ -50,14 +50,18 @@ struct Problems(Vec<Problem>);
 
 impl Problems {
     fn add(&mut self, key: &str, message: impl Into<String>) {
-        self.0.push(Problem { key: format!("kafka.{key}"), message: message.into() });
+        self.0.push(Problem {
+            key: format!("kafka.{key}"),
+            message: message.into(),
+        });
     }
 
     fn bootstrap_servers(&mut self, servers: &str) {
         for server in servers.split(',').map(str::trim) {
             // librdkafka takes `PROTOCOL://` before an address; `security.protocol` says it here.
             let port = server.rsplit_once(':').filter(|(host, _)| !host.is_empty());
-            let valid = port.is_some_and(|(_, port)| port.parse::<u16>().is_ok_and(|port| port > 0));
+            let valid =
+                port.is_some_and(|(_, port)| port.parse::<u16>().is_ok_and(|port| port > 0));
             if !valid || server.contains("://") {
                 self.add("bootstrap_servers", format!("not HOST:PORT: \"{server}\""));
             }
@@ -67,10 +71,16 @@ impl Problems {
     fn timeouts(&mut self, session: Span, transaction: Span) {
         let second = Span::from_secs(1);
         if session < second || session > Span::from_secs(30 * 60) {
-            self.add("session_timeout", format!("must be from 1s to 30m: {session}"));
+            self.add(
+                "session_timeout",
+                format!("must be from 1s to 30m: {session}"),
+            );
         }
         if transaction < second || transaction > Span::from_secs(15 * 60) {
-            self.add("transaction_timeout", format!("must be from 1s to 15m: {transaction}"));
+            self.add(
+                "transaction_timeout",
+                format!("must be from 1s to 15m: {transaction}"),
+            );
         }
         if transaction > session {
             self.add(
@@ -104,16 +114,27 @@ impl Problems {
     fn name(&mut self, key: &str, name: &str) {
         let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
         if name.is_empty() || name.len() > MAX_NAME || matches!(name, "." | "..") {
-            self.add(key, format!("must have 1 to {MAX_NAME} characters: \"{name}\""));
+            self.add(
+                key,
+                format!("must have 1 to {MAX_NAME} characters: \"{name}\""),
+            );
         } else if let Some(bad) = name.chars().find(|c| !allowed(*c)) {
-            self.add(key, format!("must not contain {bad:?}, only letters, digits, '.', '_', '-': \"{name}\""));
+            self.add(
+                key,
+                format!(
+                    "must not contain {bad:?}, only letters, digits, '.', '_', '-': \"{name}\""
+                ),
+            );
         }
     }
 
     fn security(&mut self, security: &Security) {
         let protocol = security.protocol;
         if security.tls.is_some() && !protocol.has_tls() {
-            let message = format!("has no effect with protocol {}: use ssl or sasl_ssl", protocol.as_str());
+            let message = format!(
+                "has no effect with protocol {}: use ssl or sasl_ssl",
+                protocol.as_str()
+            );
             self.add("security.tls", message);
         }
         match (&security.sasl, protocol.has_sasl()) {
@@ -125,7 +146,10 @@ impl Problems {
                 self.add("security.sasl", message);
             }
             (None, true) => {
-                self.add("security.sasl", format!("is needed by protocol {}", protocol.as_str()));
+                self.add(
+                    "security.sasl",
+                    format!("is needed by protocol {}", protocol.as_str()),
+                );
             }
             (Some(sasl), true) if sasl.username.is_empty() => {
                 self.add("security.sasl.username", "must not be empty");
@@ -140,7 +164,10 @@ impl Problems {
             self.add("security.tls.certificate_file", "is needed by key_file");
         }
         if tls.key_password_file.is_some() && tls.key_file.is_none() {
-            self.add("security.tls.key_password_file", "has no effect without key_file");
+            self.add(
+                "security.tls.key_password_file",
+                "has no effect without key_file",
+            );
         }
     }
 
@@ -148,7 +175,10 @@ impl Problems {
         for name in given.keys() {
             if let Some(reason) = properties::refusal(name) {
                 // The value is left out: it may be a secret.
-                self.add(&format!("{section}.{name}"), format!("cannot be set: {reason}"));
+                self.add(
+                    &format!("{section}.{name}"),
+                    format!("cannot be set: {reason}"),
+                );
             }
         }
     }
@@ -186,13 +216,23 @@ mod tests {
     #[test]
     fn refused_properties_are_named_with_their_reason_and_without_their_value() {
         let found = only(problems(|s| {
-            s.consumer_properties.insert("isolation.level".into(), "read_uncommitted".into());
+            s.consumer_properties
+                .insert("isolation.level".into(), "read_uncommitted".into());
         }));
-        assert!(found.starts_with("kafka.consumer_properties.isolation.level: cannot be set: only committed"), "{found}");
+        assert!(
+            found.starts_with(
+                "kafka.consumer_properties.isolation.level: cannot be set: only committed"
+            ),
+            "{found}"
+        );
         let found = only(problems(|s| {
-            s.properties.insert("sasl.password".into(), "hunter2".into());
+            s.properties
+                .insert("sasl.password".into(), "hunter2".into());
         }));
-        assert!(found.contains("files only") && !found.contains("hunter2"), "{found}");
+        assert!(
+            found.contains("files only") && !found.contains("hunter2"),
+            "{found}"
+        );
         assert_eq!(
             problems(|s| {
                 s.producer_properties.insert("linger.ms".into(), "0".into());
@@ -204,8 +244,14 @@ mod tests {
     #[test]
     fn a_transaction_may_not_outlive_the_session() {
         let found = only(problems(|s| s.transaction_timeout = Span::from_secs(31)));
-        assert!(found.starts_with("kafka.transaction_timeout: must not be longer than session_timeout"), "{found}");
-        assert_eq!(problems(|s| s.transaction_timeout = Span::from_secs(30)), Vec::<String>::new());
+        assert!(
+            found.starts_with("kafka.transaction_timeout: must not be longer than session_timeout"),
+            "{found}"
+        );
+        assert_eq!(
+            problems(|s| s.transaction_timeout = Span::from_secs(30)),
+            Vec::<String>::new()
+        );
     }
 
     #[test]
@@ -237,8 +283,11 @@ mod tests {
             "kafka.security.tls: has no effect with protocol plaintext: use ssl or sasl_ssl"
         );
         let complete = problems(|s| {
-            s.security =
-                Security { protocol: Protocol::SaslSsl, tls: Some(Tls::default()), sasl: Some(sasl()) };
+            s.security = Security {
+                protocol: Protocol::SaslSsl,
+                tls: Some(Tls::default()),
+                sasl: Some(sasl()),
+            };
         });
         assert_eq!(complete, Vec::<String>::new());
     }
@@ -251,30 +300,73 @@ mod tests {
                 s.security.tls = Some(tls);
             }))
         };
-        let found = tls(Tls { certificate_file: Some("c.pem".into()), ..Tls::default() });
-        assert_eq!(found, "kafka.security.tls.key_file: is needed by certificate_file");
-        let found = tls(Tls { key_file: Some("k.pem".into()), ..Tls::default() });
-        assert_eq!(found, "kafka.security.tls.certificate_file: is needed by key_file");
-        let found = tls(Tls { key_password_file: Some("p".into()), ..Tls::default() });
-        assert_eq!(found, "kafka.security.tls.key_password_file: has no effect without key_file");
+        let found = tls(Tls {
+            certificate_file: Some("c.pem".into()),
+            ..Tls::default()
+        });
+        assert_eq!(
+            found,
+            "kafka.security.tls.key_file: is needed by certificate_file"
+        );
+        let found = tls(Tls {
+            key_file: Some("k.pem".into()),
+            ..Tls::default()
+        });
+        assert_eq!(
+            found,
+            "kafka.security.tls.certificate_file: is needed by key_file"
+        );
+        let found = tls(Tls {
+            key_password_file: Some("p".into()),
+            ..Tls::default()
+        });
+        assert_eq!(
+            found,
+            "kafka.security.tls.key_password_file: has no effect without key_file"
+        );
     }
 
     #[test]
     fn brokers_are_host_and_port() {
-        for servers in ["", "broker", "broker:", ":9092", "broker:0", "broker:70000", "a:1,,b:2", "ssl://a:1"] {
-            assert!(!problems(|s| s.bootstrap_servers = servers.into()).is_empty(), "{servers}");
+        for servers in [
+            "",
+            "broker",
+            "broker:",
+            ":9092",
+            "broker:0",
+            "broker:70000",
+            "a:1,,b:2",
+            "ssl://a:1",
+        ] {
+            assert!(
+                !problems(|s| s.bootstrap_servers = servers.into()).is_empty(),
+                "{servers}"
+            );
         }
         for servers in ["a:1", "a:1,b:2", "a:1, b:2", "[::1]:9092"] {
-            assert_eq!(problems(|s| s.bootstrap_servers = servers.into()), Vec::<String>::new(), "{servers}");
+            assert_eq!(
+                problems(|s| s.bootstrap_servers = servers.into()),
+                Vec::<String>::new(),
+                "{servers}"
+            );
         }
     }
 
     #[test]
     fn names_are_what_kafka_takes() {
-        assert!(only(problems(|s| s.instance_id = Some("node a".into()))).contains("must not contain ' '"));
-        assert!(only(problems(|s| s.topics.events = "churn/events".into())).contains("must not contain '/'"));
+        assert!(
+            only(problems(|s| s.instance_id = Some("node a".into())))
+                .contains("must not contain ' '")
+        );
+        assert!(
+            only(problems(|s| s.topics.events = "churn/events".into()))
+                .contains("must not contain '/'")
+        );
         assert!(only(problems(|s| s.group_id = " ".into())).contains("must not be empty"));
         let found = only(problems(|s| s.topics.alerts = s.topics.current.clone()));
-        assert_eq!(found, "kafka.topics.current: the same topic as kafka.topics.alerts: churn.alerts.current.v1");
+        assert_eq!(
+            found,
+            "kafka.topics.current: the same topic as kafka.topics.alerts: churn.alerts.current.v1"
+        );
     }
 }

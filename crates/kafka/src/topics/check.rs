@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 
 use super::cluster::{Cluster, Found};
 use super::spec::{
-    CHANGELOG_DELETE_RETENTION, CHANGELOG_MIN_COMPACTION_LAG, EVENTS_RETENTION, MAX_BATCH_BYTES, specs,
+    CHANGELOG_DELETE_RETENTION, CHANGELOG_MIN_COMPACTION_LAG, EVENTS_RETENTION, MAX_BATCH_BYTES,
+    specs,
 };
 use super::{CREATE_COMMAND, TopicsError};
 use crate::duration::Span;
@@ -36,7 +37,10 @@ fn judge(topics: &Topics, found: &BTreeMap<String, Found>, dev: bool) -> Report 
     let mut report = Report::default();
     for spec in specs(topics, 1, 1) {
         match found.get(&spec.name) {
-            None => report.error(&spec.name, format!("does not exist: create it with `{CREATE_COMMAND}`")),
+            None => report.error(
+                &spec.name,
+                format!("does not exist: create it with `{CREATE_COMMAND}`"),
+            ),
             Some(topic) => {
                 report.record_size(&spec.name, topic);
                 if !dev {
@@ -71,7 +75,10 @@ impl Report {
     }
 
     fn record_size(&mut self, name: &str, topic: &Found) {
-        if topic.number("max.message.bytes").is_some_and(|bytes| bytes < MAX_BATCH_BYTES as i64) {
+        if topic
+            .number("max.message.bytes")
+            .is_some_and(|bytes| bytes < MAX_BATCH_BYTES as i64)
+        {
             let found = topic.text("max.message.bytes");
             self.error(
                 name,
@@ -83,11 +90,24 @@ impl Report {
     fn durability(&mut self, name: &str, topic: &Found) {
         if topic.replication < 3 {
             let copies = topic.replication;
-            self.warn(name, format!("its replication factor is {copies}: use 3, or one lost disk may be lost data"));
+            self.warn(
+                name,
+                format!(
+                    "its replication factor is {copies}: use 3, or one lost disk may be lost data"
+                ),
+            );
         }
-        if topic.number("min.insync.replicas").is_some_and(|replicas| replicas < 2) {
+        if topic
+            .number("min.insync.replicas")
+            .is_some_and(|replicas| replicas < 2)
+        {
             let found = topic.text("min.insync.replicas");
-            self.warn(name, format!("min.insync.replicas is {found}: use 2, or what was acknowledged can be lost"));
+            self.warn(
+                name,
+                format!(
+                    "min.insync.replicas is {found}: use 2, or what was acknowledged can be lost"
+                ),
+            );
         }
     }
 
@@ -100,10 +120,15 @@ impl Report {
             );
         }
         if topic.text("cleanup.policy").contains("compact") {
-            self.error(name, "cleanup.policy has compact: set it to delete, or events vanish");
+            self.error(
+                name,
+                "cleanup.policy has compact: set it to delete, or events vanish",
+            );
         }
         let kept = topic.number("retention.ms");
-        if let Some(kept) = kept.filter(|kept| (0..EVENTS_RETENTION.as_millis() as i64).contains(kept)) {
+        if let Some(kept) =
+            kept.filter(|kept| (0..EVENTS_RETENTION.as_millis() as i64).contains(kept))
+        {
             let kept = Span::from_millis(kept as u64);
             self.warn(
                 name,
@@ -111,7 +136,10 @@ impl Report {
             );
         }
         if let Some(bytes) = topic.number("retention.bytes").filter(|bytes| *bytes >= 0) {
-            self.warn(name, format!("retention.bytes is {bytes}: events are deleted by size, at any age"));
+            self.warn(
+                name,
+                format!("retention.bytes is {bytes}: events are deleted by size, at any age"),
+            );
         }
     }
 
@@ -129,14 +157,27 @@ impl Report {
     fn changelog(&mut self, name: &str, topic: &Found) {
         self.compacted(name, topic, "state would be lost");
         let bounds = [
-            ("min.compaction.lag.ms", CHANGELOG_MIN_COMPACTION_LAG, "a store that is being restored may miss a row"),
-            ("delete.retention.ms", CHANGELOG_DELETE_RETENTION, "a disk that was away for longer must be rebuilt"),
+            (
+                "min.compaction.lag.ms",
+                CHANGELOG_MIN_COMPACTION_LAG,
+                "a store that is being restored may miss a row",
+            ),
+            (
+                "delete.retention.ms",
+                CHANGELOG_DELETE_RETENTION,
+                "a disk that was away for longer must be rebuilt",
+            ),
         ];
         for (setting, least, why) in bounds {
-            let found = topic.number(setting).filter(|found| (0..least.as_millis() as i64).contains(found));
+            let found = topic
+                .number(setting)
+                .filter(|found| (0..least.as_millis() as i64).contains(found));
             if let Some(found) = found {
                 let found = Span::from_millis(found as u64);
-                self.warn(name, format!("{setting} is {found}: use {least} or more, or {why}"));
+                self.warn(
+                    name,
+                    format!("{setting} is {found}: use {least} or more, or {why}"),
+                );
             }
         }
     }
@@ -144,7 +185,10 @@ impl Report {
     fn compacted(&mut self, name: &str, topic: &Found, or_else: &str) {
         let policy = topic.text("cleanup.policy");
         if policy != "compact" {
-            self.error(name, format!("cleanup.policy is {policy}: set it to compact, or {or_else}"));
+            self.error(
+                name,
+                format!("cleanup.policy is {policy}: set it to compact, or {or_else}"),
+            );
         }
     }
 }
@@ -164,7 +208,10 @@ mod tests {
     use super::*;
 
     fn good() -> BTreeMap<String, Found> {
-        specs(&Topics::default(), 12, 3).iter().map(|spec| (spec.name.clone(), Found::like(spec))).collect()
+        specs(&Topics::default(), 12, 3)
+            .iter()
+            .map(|spec| (spec.name.clone(), Found::like(spec)))
+            .collect()
     }
 
     /// The report after a change of one topic.
@@ -191,7 +238,13 @@ mod tests {
     #[test]
     fn topics_as_specified_pass() {
         let report = judge(&Topics::default(), &good(), false);
-        assert_eq!(report, Report { partitions: 12, ..Report::default() });
+        assert_eq!(
+            report,
+            Report {
+                partitions: 12,
+                ..Report::default()
+            }
+        );
     }
 
     #[test]
@@ -199,35 +252,56 @@ mod tests {
         let mut found = good();
         found.remove(CHANGELOG);
         let report = judge(&Topics::default(), &found, false);
-        only(&report.errors, "topic churnwatch.state: does not exist: create it with `churnwatch topics create`");
+        only(
+            &report.errors,
+            "topic churnwatch.state: does not exist: create it with `churnwatch topics create`",
+        );
     }
 
     #[test]
     fn the_changelog_must_have_the_partitions_of_the_log() {
-        only(&report(CHANGELOG, |topic| topic.partitions = 6).errors, "has 6 partitions and churn.events.v1 has 12");
+        only(
+            &report(CHANGELOG, |topic| topic.partitions = 6).errors,
+            "has 6 partitions and churn.events.v1 has 12",
+        );
     }
 
     #[test]
     fn producers_clocks_are_not_trusted() {
-        only(&report(EVENTS, set("message.timestamp.type", "CreateTime")).errors, "set it to LogAppendTime");
+        only(
+            &report(EVENTS, set("message.timestamp.type", "CreateTime")).errors,
+            "set it to LogAppendTime",
+        );
     }
 
     #[test]
     fn state_must_be_compacted_and_only_compacted() {
         for policy in ["delete", "compact,delete"] {
-            only(&report(CHANGELOG, set("cleanup.policy", policy)).errors, "set it to compact");
-            only(&report("churn.alerts.current.v1", set("cleanup.policy", policy)).errors, "set it to compact");
+            only(
+                &report(CHANGELOG, set("cleanup.policy", policy)).errors,
+                "set it to compact",
+            );
+            only(
+                &report("churn.alerts.current.v1", set("cleanup.policy", policy)).errors,
+                "set it to compact",
+            );
         }
     }
 
     #[test]
     fn a_compacted_log_is_refused() {
-        only(&report(EVENTS, set("cleanup.policy", "compact,delete")).errors, "events vanish");
+        only(
+            &report(EVENTS, set("cleanup.policy", "compact,delete")).errors,
+            "events vanish",
+        );
     }
 
     #[test]
     fn a_dead_letter_must_fit() {
-        only(&report("churn.dead-letters.v1", set("max.message.bytes", "1048588")).errors, "would stop its partition");
+        only(
+            &report("churn.dead-letters.v1", set("max.message.bytes", "1048588")).errors,
+            "would stop its partition",
+        );
     }
 
     #[test]
@@ -235,23 +309,43 @@ mod tests {
         let mut found = good();
         let topic = found.get_mut(EVENTS).unwrap();
         topic.replication = 1;
-        topic.config.insert("min.insync.replicas".into(), "1".into());
+        topic
+            .config
+            .insert("min.insync.replicas".into(), "1".into());
         let report = judge(&Topics::default(), &found, false);
         assert_eq!(report.errors, Vec::<String>::new());
         assert_eq!(report.warnings.len(), 2, "{report:?}");
-        assert_eq!(judge(&Topics::default(), &found, true).warnings, Vec::<String>::new());
+        assert_eq!(
+            judge(&Topics::default(), &found, true).warnings,
+            Vec::<String>::new()
+        );
     }
 
     #[test]
     fn short_retention_is_a_warning_and_none_is_not() {
-        only(&report(EVENTS, set("retention.ms", "604800000")).warnings, "retention.ms is 7d");
-        assert_eq!(report(EVENTS, set("retention.ms", "-1")).warnings, Vec::<String>::new());
-        only(&report(EVENTS, set("retention.bytes", "1000000")).warnings, "deleted by size");
+        only(
+            &report(EVENTS, set("retention.ms", "604800000")).warnings,
+            "retention.ms is 7d",
+        );
+        assert_eq!(
+            report(EVENTS, set("retention.ms", "-1")).warnings,
+            Vec::<String>::new()
+        );
+        only(
+            &report(EVENTS, set("retention.bytes", "1000000")).warnings,
+            "deleted by size",
+        );
     }
 
     #[test]
     fn a_changelog_compacted_too_early_is_a_warning() {
-        only(&report(CHANGELOG, set("min.compaction.lag.ms", "0")).warnings, "use 1h or more");
-        only(&report(CHANGELOG, set("delete.retention.ms", "86400000")).warnings, "use 7d or more");
+        only(
+            &report(CHANGELOG, set("min.compaction.lag.ms", "0")).warnings,
+            "use 1h or more",
+        );
+        only(
+            &report(CHANGELOG, set("delete.retention.ms", "86400000")).warnings,
+            "use 7d or more",
+        );
     }
 }

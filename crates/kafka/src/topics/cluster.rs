@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use rdkafka::ClientContext;
 use rdkafka::admin::{
-    AdminClient, AdminOptions, NewTopic, OwnedResourceSpecifier, ResourceSpecifier, TopicReplication,
+    AdminClient, AdminOptions, NewTopic, OwnedResourceSpecifier, ResourceSpecifier,
+    TopicReplication,
 };
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::error::KafkaError;
@@ -60,7 +61,11 @@ impl Found {
         Self {
             partitions: spec.partitions,
             replication: spec.replication,
-            config: spec.config.iter().map(|(name, value)| ((*name).to_owned(), value.clone())).collect(),
+            config: spec
+                .config
+                .iter()
+                .map(|(name, value)| ((*name).to_owned(), value.clone()))
+                .collect(),
         }
     }
 }
@@ -85,8 +90,13 @@ impl ClientContext for AdminContext {
 
 impl Cluster {
     pub(super) fn connect(settings: &KafkaSettings) -> Result<Self, TopicsError> {
-        let admin = admin_config(settings)?.create_with_context(AdminContext).map_err(ClientError::from)?;
-        Ok(Self { admin, servers: settings.bootstrap_servers.clone() })
+        let admin = admin_config(settings)?
+            .create_with_context(AdminContext)
+            .map_err(ClientError::from)?;
+        Ok(Self {
+            admin,
+            servers: settings.bootstrap_servers.clone(),
+        })
     }
 
     /// Those of the named topics that exist.
@@ -95,14 +105,20 @@ impl Cluster {
         names: impl Iterator<Item = &'a str> + Clone,
     ) -> Result<BTreeMap<String, Found>, TopicsError> {
         // All topics, because asking for one by its name can bring it into being.
-        let metadata =
-            self.admin.inner().fetch_metadata(None, ANSWER_TIME).map_err(|error| self.unreachable(&error))?;
+        let metadata = self
+            .admin
+            .inner()
+            .fetch_metadata(None, ANSWER_TIME)
+            .map_err(|error| self.unreachable(&error))?;
         let mut found: BTreeMap<String, Found> = BTreeMap::new();
         for topic in metadata.topics() {
             if topic.error().is_some() || !names.clone().any(|name| name == topic.name()) {
                 continue;
             }
-            let copies = topic.partitions().iter().map(|partition| partition.replicas().len());
+            let copies = topic
+                .partitions()
+                .iter()
+                .map(|partition| partition.replicas().len());
             let topic_found = Found {
                 partitions: topic.partitions().len() as i32,
                 replication: copies.min().unwrap_or(0) as i32,
@@ -113,7 +129,10 @@ impl Cluster {
         if found.is_empty() {
             return Ok(found);
         }
-        let resources: Vec<_> = found.keys().map(|name| ResourceSpecifier::Topic(name)).collect();
+        let resources: Vec<_> = found
+            .keys()
+            .map(|name| ResourceSpecifier::Topic(name))
+            .collect();
         let configs = pollster::block_on(self.admin.describe_configs(&resources, &options()))
             .map_err(|error| self.unreachable(&error))?;
         let asked: Vec<String> = found.keys().cloned().collect();
@@ -124,10 +143,14 @@ impl Cluster {
                 reason: code.to_string(),
             })?;
             // Answers stand in the order of the questions; named all the same.
-            let OwnedResourceSpecifier::Topic(name) = config.specifier else { continue };
+            let OwnedResourceSpecifier::Topic(name) = config.specifier else {
+                continue;
+            };
             if let Some(topic) = found.get_mut(&name) {
                 let entries = config.entries.into_iter();
-                topic.config = entries.filter_map(|entry| Some((entry.name, entry.value?))).collect();
+                topic.config = entries
+                    .filter_map(|entry| Some((entry.name, entry.value?)))
+                    .collect();
             }
         }
         Ok(found)
@@ -141,13 +164,18 @@ impl Cluster {
             topic = topic.set(setting, value);
         }
         let options = options().validate_only(dry_run);
-        let results = pollster::block_on(self.admin.create_topics([&topic], &options)).map_err(|error| match error {
-            // librdkafka does not even ask.
-            KafkaError::AdminOpCreation(reason) => {
-                TopicsError::Refused { topic: spec.name.clone(), doing: "creating it", reason }
-            }
-            error => self.unreachable(&error),
-        })?;
+        let results =
+            pollster::block_on(self.admin.create_topics([&topic], &options)).map_err(|error| {
+                match error {
+                    // librdkafka does not even ask.
+                    KafkaError::AdminOpCreation(reason) => TopicsError::Refused {
+                        topic: spec.name.clone(),
+                        doing: "creating it",
+                        reason,
+                    },
+                    error => self.unreachable(&error),
+                }
+            })?;
         for result in results {
             result.map_err(|(topic, code)| TopicsError::Refused {
                 topic,
@@ -159,10 +187,15 @@ impl Cluster {
     }
 
     fn unreachable(&self, error: &KafkaError) -> TopicsError {
-        TopicsError::Unreachable { servers: self.servers.clone(), reason: error.to_string() }
+        TopicsError::Unreachable {
+            servers: self.servers.clone(),
+            reason: error.to_string(),
+        }
     }
 }
 
 fn options() -> AdminOptions {
-    AdminOptions::new().request_timeout(Some(ANSWER_TIME)).operation_timeout(Some(ANSWER_TIME))
+    AdminOptions::new()
+        .request_timeout(Some(ANSWER_TIME))
+        .operation_timeout(Some(ANSWER_TIME))
 }

@@ -71,9 +71,20 @@ pub fn specs(topics: &Topics, partitions: i32, replication: i32) -> Vec<TopicSpe
             ("min.insync.replicas", in_step.to_string()),
             ("max.message.bytes", MAX_BATCH_BYTES.to_string()),
         ];
-        TopicSpec { role, name, partitions, replication, config: config.into_iter().chain(shared).collect() }
+        TopicSpec {
+            role,
+            name,
+            partitions,
+            replication,
+            config: config.into_iter().chain(shared).collect(),
+        }
     };
-    let deleted_after = |time: Span| vec![("cleanup.policy", "delete".to_owned()), ("retention.ms", millis(time))];
+    let deleted_after = |time: Span| {
+        vec![
+            ("cleanup.policy", "delete".to_owned()),
+            ("retention.ms", millis(time)),
+        ]
+    };
     let compacted = |more: Vec<(&'static str, String)>| {
         let shared = [
             ("cleanup.policy", "compact".to_owned()),
@@ -89,18 +100,32 @@ pub fn specs(topics: &Topics, partitions: i32, replication: i32) -> Vec<TopicSpe
     events.push(("message.timestamp.type", "LogAppendTime".to_owned()));
     vec![
         spec(TopicRole::Events, topics.events(), events),
-        spec(TopicRole::Alerts, topics.alerts(), deleted_after(ALERTS_RETENTION)),
+        spec(
+            TopicRole::Alerts,
+            topics.alerts(),
+            deleted_after(ALERTS_RETENTION),
+        ),
         spec(
             TopicRole::Current,
             topics.current(),
-            compacted(vec![("delete.retention.ms", millis(CURRENT_DELETE_RETENTION))]),
+            compacted(vec![(
+                "delete.retention.ms",
+                millis(CURRENT_DELETE_RETENTION),
+            )]),
         ),
-        spec(TopicRole::DeadLetters, topics.dead_letters(), deleted_after(DEAD_LETTERS_RETENTION)),
+        spec(
+            TopicRole::DeadLetters,
+            topics.dead_letters(),
+            deleted_after(DEAD_LETTERS_RETENTION),
+        ),
         spec(
             TopicRole::Changelog,
             topics.changelog(),
             compacted(vec![
-                ("min.compaction.lag.ms", millis(CHANGELOG_MIN_COMPACTION_LAG)),
+                (
+                    "min.compaction.lag.ms",
+                    millis(CHANGELOG_MIN_COMPACTION_LAG),
+                ),
                 ("delete.retention.ms", millis(CHANGELOG_DELETE_RETENTION)),
             ]),
         ),
@@ -116,7 +141,11 @@ mod tests {
     use super::*;
 
     fn value(spec: &TopicSpec, setting: &str) -> Option<String> {
-        let found: Vec<_> = spec.config.iter().filter(|(name, _)| *name == setting).collect();
+        let found: Vec<_> = spec
+            .config
+            .iter()
+            .filter(|(name, _)| *name == setting)
+            .collect();
         assert!(found.len() <= 1, "{setting} is given twice");
         found.first().map(|(_, value)| value.clone())
     }
@@ -125,7 +154,10 @@ mod tests {
     fn one_broker_may_be_away_where_there_are_three_copies() {
         for (replication, in_step) in [(1, "1"), (2, "1"), (3, "2"), (5, "2")] {
             for spec in specs(&Topics::default(), 6, replication) {
-                assert_eq!(value(&spec, "min.insync.replicas").as_deref(), Some(in_step));
+                assert_eq!(
+                    value(&spec, "min.insync.replicas").as_deref(),
+                    Some(in_step)
+                );
                 assert_eq!(spec.replication, replication);
             }
         }
@@ -134,8 +166,16 @@ mod tests {
     #[test]
     fn the_changelog_matches_the_log() {
         let specs = specs(&Topics::default(), 6, 1);
-        let partitions = |role| specs.iter().find(|spec| spec.role == role).map(|spec| spec.partitions);
-        assert_eq!(partitions(TopicRole::Events), partitions(TopicRole::Changelog));
+        let partitions = |role| {
+            specs
+                .iter()
+                .find(|spec| spec.role == role)
+                .map(|spec| spec.partitions)
+        };
+        assert_eq!(
+            partitions(TopicRole::Events),
+            partitions(TopicRole::Changelog)
+        );
     }
 
     #[test]

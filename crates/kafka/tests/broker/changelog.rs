@@ -18,9 +18,13 @@ fn ends_in_markers() -> (World, Vec<i64>) {
     let mut sink = world.sink(0, &source);
     start(&mut source);
     read(&mut source, 20);
-    let marks = (1..=3).map(|number| sink.commit(&epoch(P, number, number as i64)).unwrap()[0]).collect();
+    let marks = (1..=3)
+        .map(|number| sink.commit(&epoch(P, number, number as i64)).unwrap()[0])
+        .collect();
     let mut aborted = epoch(P, 4, 4);
-    aborted.partitions[0].rows.push((b"large".to_vec(), Some(vec![b'x'; 3 << 20])));
+    aborted.partitions[0]
+        .rows
+        .push((b"large".to_vec(), Some(vec![b'x'; 3 << 20])));
     sink.commit(&aborted).unwrap_err();
     (world, marks)
 }
@@ -34,9 +38,14 @@ fn the_end_is_reached_behind_transaction_markers() {
     let rows = read_to_end(&mut changelog);
     assert_eq!(rows.len(), 9, "three epochs, each two rows and its record");
     assert_eq!(rows.last().unwrap().0, marks[2]);
-    assert!(next > marks[2] + 1, "markers stand behind the last record: {next}");
+    assert!(
+        next > marks[2] + 1,
+        "markers stand behind the last record: {next}"
+    );
     // The end stays the end.
-    let again = changelog.read(Duration::from_millis(1), &mut |_, _, _| Visit::More).unwrap();
+    let again = changelog
+        .read(Duration::from_millis(1), &mut |_, _, _| Visit::More)
+        .unwrap();
     assert_eq!(again, ChangelogRead::AtEnd);
 }
 
@@ -50,7 +59,11 @@ fn reading_starts_behind_an_offset_and_stops_where_told() {
     loop {
         let step = changelog.read(Duration::from_millis(100), &mut |offset, _, _| {
             offsets.push(offset);
-            if offset == marks[1] { Visit::Stop } else { Visit::More }
+            if offset == marks[1] {
+                Visit::Stop
+            } else {
+                Visit::More
+            }
         });
         match step.unwrap() {
             ChangelogRead::Stopped => break,
@@ -84,7 +97,11 @@ fn one_reader_reads_one_partition_after_the_other() {
     // Left in the middle, with records fetched ahead.
     changelog.begin(P, -1).unwrap();
     let until = Instant::now() + LIMIT;
-    while changelog.read(Duration::from_millis(100), &mut |_, _, _| Visit::Stop).unwrap() != ChangelogRead::Stopped {
+    while changelog
+        .read(Duration::from_millis(100), &mut |_, _, _| Visit::Stop)
+        .unwrap()
+        != ChangelogRead::Stopped
+    {
         assert!(Instant::now() < until);
     }
     assert_eq!(changelog.begin(PartitionId(1), -1).unwrap(), (0, 0));

@@ -11,7 +11,9 @@ use rdkafka::message::{Header, OwnedHeaders};
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
 use rdkafka::{ClientConfig, Offset, TopicPartitionList};
 
-use crate::support::{LIMIT, World, accept_assignment, next_rebalance, poll, read, reporting, start};
+use crate::support::{
+    LIMIT, World, accept_assignment, next_rebalance, poll, read, reporting, start,
+};
 
 const P: PartitionId = PartitionId(0);
 
@@ -38,7 +40,10 @@ fn nothing_comes_before_resume_and_then_from_the_offset_asked_for() {
     assert_eq!(offsets, (40..100).collect::<Vec<_>>());
     assert_eq!(seen[0].key.as_deref(), Some(&b"account-40"[..]));
     assert_eq!(seen[0].value.as_deref(), Some(&b"event 40"[..]));
-    assert!(seen.iter().all(|record| record.has_append_time), "the log has the broker's time");
+    assert!(
+        seen.iter().all(|record| record.has_append_time),
+        "the log has the broker's time"
+    );
 }
 
 #[test]
@@ -61,7 +66,10 @@ fn a_paused_partition_is_silent_and_can_be_read_again_from_before() {
     for from in [1, 4_000] {
         source.resume(P, from).unwrap();
         let seen = read(&mut source, 5_000 - from as usize);
-        assert!(seen.iter().map(|record| record.offset).eq(from..5_000), "in order and without a gap");
+        assert!(
+            seen.iter().map(|record| record.offset).eq(from..5_000),
+            "in order and without a gap"
+        );
     }
 }
 
@@ -87,15 +95,30 @@ fn a_poll_hands_over_a_bounded_batch() {
 #[test]
 fn tombstones_empty_values_and_headers_come_as_they_are() {
     let world = World::new(1);
-    let producer: BaseProducer =
-        ClientConfig::new().set("bootstrap.servers", &world.settings.bootstrap_servers).create().unwrap();
+    let producer: BaseProducer = ClientConfig::new()
+        .set("bootstrap.servers", &world.settings.bootstrap_servers)
+        .create()
+        .unwrap();
     let topic = world.settings.topics.events();
     let headers = OwnedHeaders::new()
-        .insert(Header { key: "trace", value: Some(&[0xff, 0x00][..]) })
-        .insert(Header::<&[u8]> { key: "none", value: None })
-        .insert(Header { key: "trace", value: Some(&b"again"[..]) });
-    producer.send(BaseRecord::to(&topic).key("k").payload("").headers(headers)).unwrap();
-    producer.send(BaseRecord::<str, str>::to(&topic).key("k")).unwrap();
+        .insert(Header {
+            key: "trace",
+            value: Some(&[0xff, 0x00][..]),
+        })
+        .insert(Header::<&[u8]> {
+            key: "none",
+            value: None,
+        })
+        .insert(Header {
+            key: "trace",
+            value: Some(&b"again"[..]),
+        });
+    producer
+        .send(BaseRecord::to(&topic).key("k").payload("").headers(headers))
+        .unwrap();
+    producer
+        .send(BaseRecord::<str, str>::to(&topic).key("k"))
+        .unwrap();
     producer.flush(LIMIT).unwrap();
 
     let mut source = world.source(0);
@@ -122,7 +145,10 @@ fn a_clock_is_read_from_the_partition_it_was_written_to() {
     start(&mut source);
     sink.write_clock(PartitionId(2), b"tick".to_vec());
     let seen = read(&mut source, 1);
-    assert_eq!((seen[0].partition, seen[0].value.as_deref()), (PartitionId(2), Some(&b"tick"[..])));
+    assert_eq!(
+        (seen[0].partition, seen[0].value.as_deref()),
+        (PartitionId(2), Some(&b"tick"[..]))
+    );
     assert_eq!(seen[0].key, None);
 }
 
@@ -135,7 +161,13 @@ fn a_log_trimmed_under_the_reader_sends_it_back_to_the_committed_position() {
     delete_records(&world.settings, 60);
     // Beyond what is left: librdkafka must not choose another place by itself.
     source.resume(P, 10).unwrap();
-    assert_eq!(next_rebalance(&mut source), Polled::Revoked { partitions: vec![P], lost: true });
+    assert_eq!(
+        next_rebalance(&mut source),
+        Polled::Revoked {
+            partitions: vec![P],
+            lost: true
+        }
+    );
     source.release(&[P], true).unwrap();
     assert_eq!(next_rebalance(&mut source), Polled::Assigned(vec![P]));
     source.accept(&[P]).unwrap();
@@ -146,10 +178,13 @@ fn a_log_trimmed_under_the_reader_sends_it_back_to_the_committed_position() {
 }
 
 fn delete_records(settings: &KafkaSettings, before: i64) {
-    let admin: AdminClient<DefaultClientContext> =
-        ClientConfig::new().set("bootstrap.servers", &settings.bootstrap_servers).create().unwrap();
+    let admin: AdminClient<DefaultClientContext> = ClientConfig::new()
+        .set("bootstrap.servers", &settings.bootstrap_servers)
+        .create()
+        .unwrap();
     let mut list = TopicPartitionList::new();
-    list.add_partition_offset(&settings.topics.events(), 0, Offset::Offset(before)).unwrap();
+    list.add_partition_offset(&settings.topics.events(), 0, Offset::Offset(before))
+        .unwrap();
     pollster::block_on(admin.delete_records(&list, &AdminOptions::new())).unwrap();
 }
 
@@ -182,7 +217,10 @@ fn the_ends_of_what_is_read_are_known_without_asking() {
     let mut source = world.source(0);
     let partitions = start(&mut source);
     read(&mut source, 50);
-    let bounds = partitions.iter().map(|partition| (*partition, source.bounds(*partition).unwrap().1)).collect();
+    let bounds = partitions
+        .iter()
+        .map(|partition| (*partition, source.bounds(*partition).unwrap().1))
+        .collect();
     let until = Instant::now() + LIMIT;
     // Known with the next statistics.
     while source.ends() != bounds {

@@ -34,23 +34,37 @@ fn a_second_member_takes_its_share_after_the_first_has_committed() {
 
     let mut second = world.source(1);
     let (is_second, polled) = next_of_two(&mut first, &mut second);
-    let Polled::Revoked { partitions: going, lost: false } = polled else { panic!("{polled:?}") };
+    let Polled::Revoked {
+        partitions: going,
+        lost: false,
+    } = polled
+    else {
+        panic!("{polled:?}")
+    };
     assert!(!is_second);
     assert_eq!(going.len(), 2);
 
     // The open epoch is finished inside the revocation, for what goes and for what stays.
-    let staying = *next.keys().find(|partition| !going.contains(partition)).unwrap();
+    let staying = *next
+        .keys()
+        .find(|partition| !going.contains(partition))
+        .unwrap();
     let mut last = epoch(going[0], 1, next[&going[0]]);
-    last.partitions.extend(epoch(staying, 1, next[&staying]).partitions);
+    last.partitions
+        .extend(epoch(staying, 1, next[&staying]).partitions);
     sink.commit(&last).unwrap();
     first.release(&going, false).unwrap();
     // Behind the release, what went is not ours any more.
-    let late = sink.commit(&epoch(going[1], 1, next[&going[1]])).unwrap_err();
+    let late = sink
+        .commit(&epoch(going[1], 1, next[&going[1]]))
+        .unwrap_err();
     assert!(matches!(late, CommitError::Fenced(_)), "{late:?}");
     sink.reset().unwrap();
 
     let (is_second, polled) = next_of_two(&mut first, &mut second);
-    let Polled::Assigned(mut coming) = polled else { panic!("{polled:?}") };
+    let Polled::Assigned(mut coming) = polled else {
+        panic!("{polled:?}")
+    };
     assert!(is_second);
     coming.sort();
     let mut gone = going.clone();
@@ -58,7 +72,10 @@ fn a_second_member_takes_its_share_after_the_first_has_committed() {
     assert_eq!(coming, gone);
     second.accept(&coming).unwrap();
     let committed = second.committed(&[going[0]], LIMIT).unwrap();
-    assert_eq!(committed[0].1.as_ref().unwrap().next_offset, next[&going[0]]);
+    assert_eq!(
+        committed[0].1.as_ref().unwrap().next_offset,
+        next[&going[0]]
+    );
 
     // What stayed was owned without interruption and goes on; each reads its own.
     for partition in &coming {
@@ -72,8 +89,16 @@ fn a_second_member_takes_its_share_after_the_first_has_committed() {
         poll(&mut second, &mut by_second).unwrap();
         assert!(Instant::now() < until);
     }
-    assert!(by_second.iter().all(|record| coming.contains(&record.partition)));
-    assert!(by_first.iter().all(|record| !coming.contains(&record.partition)));
+    assert!(
+        by_second
+            .iter()
+            .all(|record| coming.contains(&record.partition))
+    );
+    assert!(
+        by_first
+            .iter()
+            .all(|record| !coming.contains(&record.partition))
+    );
     let still = next_offsets(&by_first);
     sink.commit(&epoch(staying, 2, still[&staying])).unwrap();
 }
@@ -85,15 +110,21 @@ fn a_restarted_member_gets_its_partitions_back_without_a_rebalance() {
     start(&mut first);
     let mut second = world.source(1);
     let (_, polled) = next_of_two(&mut first, &mut second);
-    let Polled::Revoked { partitions, .. } = polled else { panic!("{polled:?}") };
+    let Polled::Revoked { partitions, .. } = polled else {
+        panic!("{polled:?}")
+    };
     first.release(&partitions, false).unwrap();
     let (_, polled) = next_of_two(&mut first, &mut second);
-    let Polled::Assigned(of_second) = polled else { panic!("{polled:?}") };
+    let Polled::Assigned(of_second) = polled else {
+        panic!("{polled:?}")
+    };
     second.accept(&of_second).unwrap();
 
     first.close();
     let mut first = world.source(0);
-    let Polled::Assigned(of_first) = next_rebalance(&mut first) else { panic!("revoked before assigned") };
+    let Polled::Assigned(of_first) = next_rebalance(&mut first) else {
+        panic!("revoked before assigned")
+    };
     first.accept(&of_first).unwrap();
     let all: BTreeSet<_> = of_first.iter().chain(&of_second).copied().collect();
     assert_eq!(all.len(), 4, "{of_first:?} {of_second:?}");
@@ -107,7 +138,10 @@ fn a_member_that_fell_silent_has_lost_its_partitions_and_commits_nothing() {
     world.settings.session_timeout = Span::from_secs(2);
     world.settings.transaction_timeout = Span::from_secs(2);
     // librdkafka's own thread goes on with heartbeats, but gives up a member that does not poll.
-    world.settings.consumer_properties.insert("max.poll.interval.ms".into(), "2000".into());
+    world
+        .settings
+        .consumer_properties
+        .insert("max.poll.interval.ms".into(), "2000".into());
     world.produce(50);
     let mut silent = world.source(0);
     let mut sink = world.sink(0, &silent);
@@ -123,21 +157,33 @@ fn a_member_that_fell_silent_has_lost_its_partitions_and_commits_nothing() {
                 other.accept(&partitions).unwrap();
                 taken.extend(partitions);
             }
-            Polled::Idle => assert!(Instant::now() < until, "the silent member kept its partitions"),
+            Polled::Idle => assert!(
+                Instant::now() < until,
+                "the silent member kept its partitions"
+            ),
             polled => panic!("{polled:?}"),
         }
     }
 
     // Before it has even heard of its loss.
     let refusal = |sink: &mut KafkaSink, partition: PartitionId| {
-        let error = sink.commit(&epoch(partition, 1, next[&partition])).unwrap_err();
+        let error = sink
+            .commit(&epoch(partition, 1, next[&partition]))
+            .unwrap_err();
         sink.reset().unwrap();
-        let CommitError::Fenced(reason) = error else { panic!("{error:?}") };
+        let CommitError::Fenced(reason) = error else {
+            panic!("{error:?}")
+        };
         reason
     };
     let all = [PartitionId(0), PartitionId(1)];
-    all.map(|partition| refusal(&mut sink, partition));
-    assert_eq!(other.committed(&all, LIMIT).unwrap(), all.map(|partition| (partition, None)));
+    for partition in all {
+        refusal(&mut sink, partition);
+    }
+    assert_eq!(
+        other.committed(&all, LIMIT).unwrap(),
+        all.map(|partition| (partition, None))
+    );
 
     // What it hears first may be a revocation in good order, of one partition only, from before
     // it fell silent; and of the other, which was not its own meanwhile, it may never hear.
@@ -146,7 +192,9 @@ fn a_member_that_fell_silent_has_lost_its_partitions_and_commits_nothing() {
     loop {
         match poll(&mut silent, &mut Vec::new()).unwrap() {
             Polled::Revoked { partitions, lost } => {
-                all.map(|partition| refusal(&mut sink, partition));
+                for partition in all {
+                    refusal(&mut sink, partition);
+                }
                 silent.release(&partitions, lost).unwrap();
             }
             Polled::Assigned(partitions) => silent.accept(&partitions).unwrap(),
@@ -158,7 +206,8 @@ fn a_member_that_fell_silent_has_lost_its_partitions_and_commits_nothing() {
             _ => {}
         }
         let reasons = all.map(|partition| refusal(&mut sink, partition));
-        let outside = |reason: &String| reason.contains("not in the group") || reason.contains("thrown out");
+        let outside =
+            |reason: &String| reason.contains("not in the group") || reason.contains("thrown out");
         if !reasons.iter().any(outside) {
             break;
         }
@@ -194,11 +243,22 @@ fn closing_in_the_middle_of_a_rebalance_does_not_hang() {
     next_rebalance(&mut unanswered);
     let started = Instant::now();
     unanswered.close();
-    assert!(started.elapsed() < Duration::from_secs(4), "{:?}", started.elapsed());
+    assert!(
+        started.elapsed() < Duration::from_secs(4),
+        "{:?}",
+        started.elapsed()
+    );
     // Never polled at all.
     let mut fresh = world.source(1);
     let started = Instant::now();
     fresh.close();
-    assert!(started.elapsed() < Duration::from_secs(4), "{:?}", started.elapsed());
-    assert!(matches!(poll(&mut fresh, &mut Vec::new()), Err(SourceError::Fatal(_))));
+    assert!(
+        started.elapsed() < Duration::from_secs(4),
+        "{:?}",
+        started.elapsed()
+    );
+    assert!(matches!(
+        poll(&mut fresh, &mut Vec::new()),
+        Err(SourceError::Fatal(_))
+    ));
 }

@@ -6,9 +6,13 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use churnwatch_kafka::settings::Topics;
-use churnwatch_kafka::{EventProducer, KafkaChangelog, KafkaSettings, KafkaSink, KafkaSource, Reporting, Span, topics};
+use churnwatch_kafka::{
+    EventProducer, KafkaChangelog, KafkaSettings, KafkaSink, KafkaSource, Reporting, Span, topics,
+};
 use churnwatch_pipeline::sink::{Epoch, PartitionEpoch};
-use churnwatch_pipeline::source::{Changelog, ChangelogRead, PartitionId, Polled, RecordRef, Source, SourceError, Visit};
+use churnwatch_pipeline::source::{
+    Changelog, ChangelogRead, PartitionId, Polled, RecordRef, Source, SourceError, Visit,
+};
 use churnwatch_telemetry::{Health, Metrics};
 
 /// How long anything may take that a broker does in well under a second.
@@ -41,18 +45,27 @@ impl World {
 
     pub(crate) fn without_topics() -> Self {
         static WORLDS: AtomicU32 = AtomicU32::new(0);
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_micros();
+        let now = SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .unwrap()
+            .as_micros();
         let name = format!("test-{now}-{}", WORLDS.fetch_add(1, Ordering::Relaxed));
         let settings = KafkaSettings {
             bootstrap_servers: bootstrap(),
             group_id: name.clone(),
             instance_id: Some("a".into()),
-            topics: Topics { prefix: format!("{name}."), ..Topics::default() },
+            topics: Topics {
+                prefix: format!("{name}."),
+                ..Topics::default()
+            },
             session_timeout: Span::from_secs(6),
             transaction_timeout: Span::from_secs(5),
             ..KafkaSettings::default()
         };
-        Self { settings, reporting: reporting() }
+        Self {
+            settings,
+            reporting: reporting(),
+        }
     }
 
     pub(crate) fn source(&self, worker: usize) -> KafkaSource {
@@ -71,7 +84,12 @@ impl World {
     pub(crate) fn produce(&self, count: usize) {
         let mut events = self.events();
         for number in 0..count {
-            events.send(&format!("account-{number}"), format!("event {number}").as_bytes()).unwrap();
+            events
+                .send(
+                    &format!("account-{number}"),
+                    format!("event {number}").as_bytes(),
+                )
+                .unwrap();
         }
         assert_eq!(events.flush(LIMIT).unwrap(), count as u64);
     }
@@ -85,7 +103,10 @@ impl World {
 }
 
 pub(crate) fn reporting() -> Reporting {
-    Reporting { metrics: Arc::new(Metrics::new("test")), health: Health::new() }
+    Reporting {
+        metrics: Arc::new(Metrics::new("test")),
+        health: Health::new(),
+    }
 }
 
 pub(crate) fn read_to_end(changelog: &mut KafkaChangelog) -> Vec<Row> {
@@ -129,7 +150,9 @@ impl Seen {
 
 /// Polls once; records are added to `seen`.
 pub(crate) fn poll(source: &mut KafkaSource, seen: &mut Vec<Seen>) -> Result<Polled, SourceError> {
-    source.poll(Duration::from_millis(50), &mut |record| seen.push(Seen::new(record)))
+    source.poll(Duration::from_millis(50), &mut |record| {
+        seen.push(Seen::new(record))
+    })
 }
 
 /// Polls until there is a rebalance for the loop; no record may come before.
@@ -146,7 +169,9 @@ pub(crate) fn next_rebalance(source: &mut KafkaSource) -> Polled {
 
 /// Takes the first assignment, paused.
 pub(crate) fn accept_assignment(source: &mut KafkaSource) -> Vec<PartitionId> {
-    let Polled::Assigned(partitions) = next_rebalance(source) else { panic!("revoked before assigned") };
+    let Polled::Assigned(partitions) = next_rebalance(source) else {
+        panic!("revoked before assigned")
+    };
     source.accept(&partitions).unwrap();
     partitions
 }
@@ -167,7 +192,11 @@ pub(crate) fn read(source: &mut KafkaSource, count: usize) -> Vec<Seen> {
     let mut seen = Vec::new();
     while seen.len() < count {
         poll(source, &mut seen).unwrap();
-        assert!(Instant::now() < until, "{} of {count} records came", seen.len());
+        assert!(
+            Instant::now() < until,
+            "{} of {count} records came",
+            seen.len()
+        );
     }
     assert_eq!(seen.len(), count);
     seen

@@ -15,11 +15,17 @@ fn topics_are_made_once_and_pass_their_check() {
     let settings = &world.settings;
     let missing = check(settings, true).unwrap();
     assert_eq!(missing.errors.len(), 5, "{missing:?}");
-    assert!(missing.errors[0].ends_with("does not exist: create it with `churnwatch topics create`"));
+    assert!(
+        missing.errors[0].ends_with("does not exist: create it with `churnwatch topics create`")
+    );
 
     let dry = create(settings, 3, 1, true).unwrap();
     assert_eq!(outcomes(&dry), [&Outcome::WouldCreate; 5]);
-    assert_eq!(check(settings, true).unwrap(), missing, "a dry run makes nothing");
+    assert_eq!(
+        check(settings, true).unwrap(),
+        missing,
+        "a dry run makes nothing"
+    );
 
     let made = create(settings, 3, 1, false).unwrap();
     assert_eq!(outcomes(&made), [&Outcome::Created; 5]);
@@ -27,10 +33,22 @@ fn topics_are_made_once_and_pass_their_check() {
     assert_eq!(outcomes(&again), [&Outcome::Exists; 5]);
 
     let report = check(settings, true).unwrap();
-    assert_eq!((report.errors.len(), report.warnings.len(), report.partitions), (0, 0, 3), "{report:?}");
+    assert_eq!(
+        (
+            report.errors.len(),
+            report.warnings.len(),
+            report.partitions
+        ),
+        (0, 0, 3),
+        "{report:?}"
+    );
     let strict = check(settings, false).unwrap();
     assert_eq!(strict.errors, Vec::<String>::new());
-    assert_eq!(strict.warnings.len(), 10, "each of five topics has one copy and one in step: {strict:?}");
+    assert_eq!(
+        strict.warnings.len(),
+        10,
+        "each of five topics has one copy and one in step: {strict:?}"
+    );
 }
 
 #[test]
@@ -38,9 +56,14 @@ fn what_differs_is_reported_and_left_alone() {
     let world = World::new(2);
     let reports = create(&world.settings, 4, 1, false).unwrap();
     for report in &reports {
-        let Outcome::Differs(differences) = &report.outcome else { panic!("{report:?}") };
+        let Outcome::Differs(differences) = &report.outcome else {
+            panic!("{report:?}")
+        };
         assert_eq!(differences.len(), 1, "{report:?}");
-        assert_eq!(differences[0].to_string(), "partitions is 2 and should be 4");
+        assert_eq!(
+            differences[0].to_string(),
+            "partitions is 2 and should be 4"
+        );
     }
     assert_eq!(check(&world.settings, true).unwrap().partitions, 2);
 }
@@ -52,7 +75,10 @@ fn a_refusal_of_the_broker_names_the_topic() {
     for replication in [9_000, 30_000] {
         let error = create(&world.settings, 1, replication, true).unwrap_err();
         let events = world.settings.topics.events();
-        assert!(matches!(&error, TopicsError::Refused { topic, .. } if *topic == events), "{error}");
+        assert!(
+            matches!(&error, TopicsError::Refused { topic, .. } if *topic == events),
+            "{error}"
+        );
     }
 }
 
@@ -64,5 +90,8 @@ fn an_address_where_nobody_answers_is_named() {
         ..KafkaSettings::default()
     };
     let error = check(&settings, true).unwrap_err().to_string();
-    assert!(error.starts_with("no broker answers at 127.0.0.1:9"), "{error}");
+    assert!(
+        error.starts_with("no broker answers at 127.0.0.1:9"),
+        "{error}"
+    );
 }

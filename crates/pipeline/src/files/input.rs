@@ -18,9 +18,7 @@ use churnwatch_core::EventTime;
 use flate2::bufread::MultiGzDecoder;
 use serde::Deserialize;
 
-use crate::source::{
-    Committed, NoHeaders, PartitionId, Polled, RecordRef, Source, SourceError,
-};
+use crate::source::{Committed, NoHeaders, PartitionId, Polled, RecordRef, Source, SourceError};
 
 /// Lines handed over in one poll.
 const LINES_AT_A_TIME: usize = 1_000;
@@ -72,7 +70,9 @@ struct Counted<R> {
 impl<R: Read> Read for Counted<R> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let count = self.inner.read(buffer)?;
-        self.progress.bytes.fetch_add(count as u64, Ordering::Relaxed);
+        self.progress
+            .bytes
+            .fetch_add(count as u64, Ordering::Relaxed);
         Ok(count)
     }
 }
@@ -97,13 +97,19 @@ impl InputFile {
     /// # Errors
     /// The file cannot be opened or read.
     pub fn open(path: &Path, progress: &Arc<Progress>) -> Result<Self, InputError> {
-        let failed = |source| InputError { path: path.to_owned(), source };
+        let failed = |source| InputError {
+            path: path.to_owned(),
+            source,
+        };
         let raw: Box<dyn Read + Send> = if path == Path::new("-") {
             Box::new(io::stdin())
         } else {
             Box::new(File::open(path).map_err(failed)?)
         };
-        let counted = Counted { inner: raw, progress: progress.clone() };
+        let counted = Counted {
+            inner: raw,
+            progress: progress.clone(),
+        };
         let mut bytes = BufReader::with_capacity(BUFFER, counted);
         let gzipped = bytes.fill_buf().map_err(failed)?.starts_with(&[0x1f, 0x8b]);
         let lines: Box<dyn BufRead + Send> = if gzipped {
@@ -111,7 +117,13 @@ impl InputFile {
         } else {
             Box::new(bytes)
         };
-        Ok(Self { path: path.to_owned(), lines, line: Vec::new(), blanks: 0, time: EventTime::MIN })
+        Ok(Self {
+            path: path.to_owned(),
+            lines,
+            line: Vec::new(),
+            blanks: 0,
+            time: EventTime::MIN,
+        })
     }
 
     /// Reads the next line that is not blank; `false` at the end.
@@ -135,7 +147,11 @@ impl InputFile {
                 self.blanks += 1;
                 continue;
             }
-            self.time = if with_time { time_of(&self.line) } else { EventTime::MIN };
+            self.time = if with_time {
+                time_of(&self.line)
+            } else {
+                EventTime::MIN
+            };
             return Ok(true);
         }
     }
@@ -178,7 +194,9 @@ fn appended_at(line: &[u8]) -> Option<EventTime> {
     }
     const FIELD: &[u8] = b"\"appended_at\"";
     // Few files carry it, and looking is far cheaper than parsing.
-    line.windows(FIELD.len()).any(|window| window == FIELD).then_some(())?;
+    line.windows(FIELD.len())
+        .any(|window| window == FIELD)
+        .then_some(())?;
     let appended: Appended<'_> = serde_json::from_slice(line).ok()?;
     churnwatch_wire::parse_time(&appended.appended_at?).ok()
 }
@@ -216,20 +234,32 @@ impl FileSource {
             .filter_map(|path| path.metadata().ok())
             .map(|metadata| metadata.len())
             .sum();
-        let progress = Arc::new(Progress { total_bytes, ..Progress::default() });
+        let progress = Arc::new(Progress {
+            total_bytes,
+            ..Progress::default()
+        });
         let merge = paths.len() > 1;
         let mut files = Vec::new();
         for path in paths {
             let mut file = InputFile::open(path, &progress)?;
-            let more = file
-                .advance(merge)
-                .map_err(|source| InputError { path: path.clone(), source })?;
+            let more = file.advance(merge).map_err(|source| InputError {
+                path: path.clone(),
+                source,
+            })?;
             if more {
                 files.push(file);
             }
         }
         let stage = Stage::Begin;
-        Ok(Self { files, now, progress, stage, resumed: false, offset: 0, merge })
+        Ok(Self {
+            files,
+            now,
+            progress,
+            stage,
+            resumed: false,
+            offset: 0,
+            merge,
+        })
     }
 
     /// How far reading has come.
@@ -269,14 +299,24 @@ impl Source for FileSource {
             self.offset += 1;
             count += 1;
             let more = file.advance(self.merge).map_err(|error| {
-                SourceError::Fatal(format!("{}: line {}: {error}", file.path.display(), self.offset))
+                SourceError::Fatal(format!(
+                    "{}: line {}: {error}",
+                    file.path.display(),
+                    self.offset
+                ))
             })?;
             if !more {
                 self.files.remove(index);
             }
         }
-        self.progress.records.fetch_add(count as u64, Ordering::Relaxed);
-        Ok(if count == 0 { Polled::Ended } else { Polled::Records(count) })
+        self.progress
+            .records
+            .fetch_add(count as u64, Ordering::Relaxed);
+        Ok(if count == 0 {
+            Polled::Ended
+        } else {
+            Polled::Records(count)
+        })
     }
 
     fn accept(&mut self, _partitions: &[PartitionId]) -> Result<(), SourceError> {
@@ -288,7 +328,10 @@ impl Source for FileSource {
         partitions: &[PartitionId],
         _timeout: Duration,
     ) -> Result<Vec<(PartitionId, Option<Committed>)>, SourceError> {
-        Ok(partitions.iter().map(|&partition| (partition, None)).collect())
+        Ok(partitions
+            .iter()
+            .map(|&partition| (partition, None))
+            .collect())
     }
 
     fn bounds(&mut self, _partition: PartitionId) -> Result<(i64, i64), SourceError> {
@@ -321,7 +364,10 @@ mod tests {
     use super::*;
 
     fn read_all(source: &mut FileSource) -> Vec<String> {
-        assert_eq!(source.poll(Duration::ZERO, &mut |_| ()).unwrap(), Polled::Assigned(vec![PARTITION]));
+        assert_eq!(
+            source.poll(Duration::ZERO, &mut |_| ()).unwrap(),
+            Polled::Assigned(vec![PARTITION])
+        );
         source.resume(PARTITION, 0).unwrap();
         let mut lines = Vec::new();
         loop {
@@ -356,11 +402,27 @@ mod tests {
     }
 
     #[test]
+    fn an_offset_is_the_number_of_the_line_blank_ones_included() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = write(dir.path(), "gaps", b"\n{\"a\":1}\n{\"a\":2}\n\n \n{\"a\":3}\n");
+        let mut source = FileSource::open(&[path], None).unwrap();
+        source.poll(Duration::ZERO, &mut |_| ()).unwrap();
+        source.resume(PARTITION, 0).unwrap();
+        let mut offsets = Vec::new();
+        source.poll(Duration::ZERO, &mut |record| offsets.push(record.offset)).unwrap();
+        assert_eq!(offsets, [1, 2, 5]);
+    }
+
+    #[test]
     fn several_files_are_merged_by_time() {
         let dir = tempfile::tempdir().unwrap();
         let line = |minute| format!("{{\"time\":\"2026-01-01T00:{minute:02}:00Z\"}}\n");
         let one = write(dir.path(), "1", [line(1), line(5)].concat().as_bytes());
-        let two = write(dir.path(), "2", [line(2), "rubbish\n".into(), line(3)].concat().as_bytes());
+        let two = write(
+            dir.path(),
+            "2",
+            [line(2), "rubbish\n".into(), line(3)].concat().as_bytes(),
+        );
         let mut source = FileSource::open(&[one, two], None).unwrap();
         let minutes: Vec<String> = read_all(&mut source)
             .iter()
@@ -371,7 +433,9 @@ mod tests {
 
     #[test]
     fn a_missing_file_is_named() {
-        let error = FileSource::open(&[PathBuf::from("/no/such/file")], None).err().unwrap();
+        let error = FileSource::open(&[PathBuf::from("/no/such/file")], None)
+            .err()
+            .unwrap();
         assert!(error.to_string().starts_with("/no/such/file: "), "{error}");
     }
 
@@ -381,13 +445,19 @@ mod tests {
         let long = [vec![b'x'; LONGEST_LINE + 10], b"\nnext\n".to_vec()].concat();
         let path = write(dir.path(), "long", &long);
         let lines = read_all(&mut FileSource::open(&[path], None).unwrap());
-        assert_eq!(lines.iter().map(String::len).collect::<Vec<_>>(), [LONGEST_LINE, 4]);
+        assert_eq!(
+            lines.iter().map(String::len).collect::<Vec<_>>(),
+            [LONGEST_LINE, 4]
+        );
     }
 
     #[test]
     fn a_line_may_say_when_it_was_taken_in() {
         let line = br#"{"time":"2026-01-01T00:00:00Z","appended_at":"2026-01-01T00:00:02Z"}"#;
-        assert_eq!(appended_at(line).map(|at| at.to_string()).as_deref(), Some("2026-01-01T00:00:02Z"));
+        assert_eq!(
+            appended_at(line).map(|at| at.to_string()).as_deref(),
+            Some("2026-01-01T00:00:02Z")
+        );
         assert_eq!(appended_at(br#"{"time":"2026-01-01T00:00:00Z"}"#), None);
     }
 }

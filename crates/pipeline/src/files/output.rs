@@ -20,11 +20,12 @@ pub struct FileSink {
 
 impl FileSink {
     /// A sink on two writers.
-    pub fn new(
-        alerts: Box<dyn Write + Send>,
-        dead_letters: Option<Box<dyn Write + Send>>,
-    ) -> Self {
-        Self { alerts, dead_letters, line: Vec::new() }
+    pub fn new(alerts: Box<dyn Write + Send>, dead_letters: Option<Box<dyn Write + Send>>) -> Self {
+        Self {
+            alerts,
+            dead_letters,
+            line: Vec::new(),
+        }
     }
 
     fn write(&mut self, epoch: &Epoch) -> io::Result<()> {
@@ -48,8 +49,9 @@ impl FileSink {
 
 impl Sink for FileSink {
     fn commit(&mut self, epoch: &Epoch) -> Result<Vec<i64>, CommitError> {
-        self.write(epoch)
-            .map_err(|error| CommitError::Fatal(format!("the output cannot be written: {error}")))?;
+        self.write(epoch).map_err(|error| {
+            CommitError::Fatal(format!("the output cannot be written: {error}"))
+        })?;
         Ok(vec![-1; epoch.partitions.len()])
     }
 

@@ -146,3 +146,18 @@ fn waking_after_years_keeps_the_calendar() {
     assert!((history.clock.total - 2_000.0).abs() < 1e-9);
     assert!(history.is_empty_of_activity());
 }
+
+#[test]
+fn a_late_return_counts_only_on_days_the_earlier_activity_does_not_reach() {
+    let mut history = History::begin(Day(0));
+    history.user_was_active(None, Day(0));
+    for _ in 0..40 {
+        history.close_day(DayTotals::default(), 1.0);
+    }
+    // Active on day 0 (counts to day 27) and, as it turns out, on day 20.
+    history.user_was_active(Some(Day(0)), Day(20));
+    let users = [19, 27, 28, 39].map(|day| history.users_28(Day(day)));
+    assert_eq!(users, [1, 1, 1, 1]);
+    history.close_day(DayTotals::default(), 1.0);
+    assert_eq!(history.users_28(Day(40)), 1);
+}

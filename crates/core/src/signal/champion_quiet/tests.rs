@@ -105,7 +105,10 @@ fn a_champion_is_not_missed_where_the_whole_account_is_silent() {
 fn a_known_absence_is_waited_for_and_silence_counts_from_its_end() {
     let story =
         format!("{LEAVES}\n day 59 contact c1 out_of_office role=champion user=boss until=day100");
-    assert_eq!(opened(ChampionQuiet::default(), &story), ["day 114 warning"]);
+    assert_eq!(
+        opened(ChampionQuiet::default(), &story),
+        ["day 114 warning"]
+    );
 }
 
 #[test]

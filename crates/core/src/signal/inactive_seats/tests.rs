@@ -258,11 +258,12 @@ fn a_fall_needs_points_users_and_share() {
 
 #[test]
 fn a_rebased_fall_is_mute_but_the_band_still_speaks() {
-    // 20 to 15 of 20 (a fall), rebased, then 8 of 20: below the band of 50 %.
-    let story = "day 0 account seats=20
-        every 7 d from 0 to 133 core by u1..u20
-        every 7 d from 140 to 203 core by u1..u15
-        every 7 d from 210 to 300 core by u1..u9
+    // 40 to 27 of 40 (a fall), rebased, then 19: a quarter less again, too
+    // little to be a further fall, but below the band of 50 %.
+    let story = "day 0 account seats=40
+        every 7 d from 0 to 133 core by u1..u40
+        every 7 d from 140 to 203 core by u1..u27
+        every 7 d from 210 to 300 core by u1..u19
         day 300 end";
     assert_eq!(
         moves(InactiveSeats::default(), story),

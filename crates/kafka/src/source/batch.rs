@@ -1,0 +1,166 @@
+//! Reading: one batch of records per poll.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use churnwatch_pipeline::EventTime;
+use churnwatch_pipeline::source::{PartitionId, Polled, RecordRef, SourceError};
+use rdkafka::Message;
+use rdkafka::Timestamp;
+use rdkafka::consumer::Consumer;
+use rdkafka::error::KafkaError;
+use rdkafka::message::BorrowedMessage;
+use rdkafka::types::RDKafkaErrorCode as Code;
+
+use super::{KafkaSource, Reading};
+use crate::group::{GroupConsumer, lock};
+use crate::native::MessageHeaders;
+
+/// A poll hands over at most this many records...
+const BATCH_RECORDS: usize = 2_000;
+/// ...and takes at most this long from its first record on.
+const BATCH_TIME: Duration = Duration::from_millis(50);
+/// The clock is read once per this many records.
+const RECORDS_PER_CLOCK: usize = 64;
+/// What to do about an error of librdkafka's.
+enum Verdict {
+    GoOn,
+    /// Join the group anew.
+    Rejoin,
+    Tell(SourceError),
+}
+
+impl KafkaSource {
+    /// Reads until the batch is full, the time is up, or something else comes.
+    pub(super) fn read(
+        &mut self,
+        timeout: Duration,
+        visit: &mut dyn FnMut(RecordRef<'_>),
+    ) -> Result<Polled, SourceError> {
+        let consumer = Arc::clone(self.consumer()?);
+        let started = Instant::now();
+        let mut until = started + timeout;
+        let (mut visited, mut seen) = (0, 0);
+        let mut wait = timeout;
+        let mut verdict = Verdict::GoOn;
+        while visited < BATCH_RECORDS {
+            match consumer.poll(wait) {
+                Some(Ok(message)) => {
+                    if seen == 0 {
+                        until = Instant::now() + BATCH_TIME;
+                        wait = Duration::ZERO;
+                    }
+                    seen += 1;
+                    visited += usize::from(self.visit(&message, visit));
+                    if seen % RECORDS_PER_CLOCK == 0 && Instant::now() >= until {
+                        break;
+                    }
+                }
+                Some(Err(error)) => {
+                    verdict = self.judge(&consumer, &error);
+                    if !matches!(verdict, Verdict::GoOn) {
+                        break;
+                    }
+                }
+                // Either there is nothing, or a rebalance or the like was served in its place.
+                None => {
+                    let now = Instant::now();
+                    if seen > 0 || now >= until || consumer.context().has_rebalance() {
+                        break;
+                    }
+                    wait = until - now;
+                }
+            }
+        }
+        // Or else we would be the last to hold it, and close it here.
+        drop(consumer);
+        let told = match verdict {
+            Verdict::GoOn => None,
+            Verdict::Tell(error) => Some(Err(error)),
+            Verdict::Rejoin => Some(self.rejoin()),
+        };
+        match (told, visited) {
+            (Some(told), 0) => told,
+            (None, 0) => Ok(Polled::Idle),
+            (told, visited) => {
+                self.deferred = told;
+                Ok(Polled::Records(visited))
+            }
+        }
+    }
+
+    /// Hands a record to the visitor, if it is ours and its turn.
+    fn visit(
+        &mut self,
+        message: &BorrowedMessage<'_>,
+        visit: &mut dyn FnMut(RecordRef<'_>),
+    ) -> bool {
+        let partition = PartitionId(message.partition());
+        let offset = message.offset();
+        match self.partitions.get_mut(&partition) {
+            Some(Reading::From(next)) if offset >= *next => *next = offset + 1,
+            // Fetched before a pause or a seek.
+            Some(_) => return false,
+            None => {
+                self.reporting.metrics.unowned_records_total.inc();
+                return false;
+            }
+        }
+        let appended_at = match message.timestamp() {
+            Timestamp::LogAppendTime(millis) => Some(EventTime::from_millis(millis)),
+            Timestamp::CreateTime(_) | Timestamp::NotAvailable => None,
+        };
+        visit(RecordRef {
+            partition,
+            offset,
+            appended_at,
+            key: message.key(),
+            value: message.payload(),
+            headers: &MessageHeaders(message),
+        });
+        true
+    }
+
+    /// Tells the sink how far we have read.
+    pub(super) fn note_read(&self) {
+        let mut ownership = lock(&self.ownership);
+        for (partition, reading) in &self.partitions {
+            if let Reading::From(next) = reading {
+                ownership.read(*partition, *next);
+            }
+        }
+    }
+
+    /// What an error of librdkafka's means for us.
+    fn judge(&self, consumer: &GroupConsumer, error: &KafkaError) -> Verdict {
+        let Some(code) = error.rdkafka_error_code() else {
+            return Verdict::GoOn;
+        };
+        match code {
+            Code::AutoOffsetReset | Code::OffsetOutOfRange => Verdict::Rejoin,
+            Code::FencedInstanceId => Verdict::Tell(self.fenced_instance()),
+            Code::Fatal => Verdict::Tell(match consumer.client().fatal_error() {
+                Some((Code::FencedInstanceId, _)) => self.fenced_instance(),
+                Some((code, text)) => SourceError::Fatal(format!("{text} ({code})")),
+                None => SourceError::Fatal(error.to_string()),
+            }),
+            _ if matches!(error, KafkaError::MessageConsumptionFatal(_)) => {
+                Verdict::Tell(SourceError::Fatal(code.to_string()))
+            }
+            // librdkafka reconnects by itself (when nobody is left, it says AllBrokersDown), and a
+            // poll that came too late is followed by a revocation.
+            Code::BrokerTransportFailure
+            | Code::OperationTimedOut
+            | Code::PollExceeded
+            | Code::NoError => Verdict::GoOn,
+            _ => Verdict::Tell(SourceError::Retry(format!("topic {}: {code}", self.topic))),
+        }
+    }
+
+    fn fenced_instance(&self) -> SourceError {
+        SourceError::Fatal(format!(
+            "another process is a member of the group as \"{}\": give each process its own kafka.instance_id",
+            self.settings.member_name(self.worker)
+        ))
+    }
+}
