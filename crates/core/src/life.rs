@@ -314,7 +314,9 @@ impl AlertState {
             .filter(|severity| *severity > episode.severity)
         {
             episode.severity = severity;
-            episode.clear_looks = 0;
+            if let Clears::InARow(_) = life.clears {
+                episode.clear_looks = 0;
+            }
             episode.updated_at = now;
             // Worse than what was put off: it comes back.
             if episode.phase == AlertPhase::Snoozed {

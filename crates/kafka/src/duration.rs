@@ -117,7 +117,7 @@ impl fmt::Display for Span {
         let millis = self.as_millis();
         let (unit, size) = UNITS
             .iter()
-            .find(|(_, size)| millis != 0 && millis % size == 0)
+            .find(|(_, size)| millis != 0 && millis.is_multiple_of(*size))
             .unwrap_or(&("ms", 1));
         write!(f, "{}{unit}", millis / size)
     }

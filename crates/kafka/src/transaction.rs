@@ -150,8 +150,11 @@ pub(crate) struct Pending {
     hung_after: Instant,
 }
 
+/// A call of librdkafka's, with the time that it may take.
+type BlockingCall = dyn Fn(&TransactionalProducer, Duration) -> Result<(), KafkaError> + Send;
+
 struct Call {
-    run: Box<dyn Fn(&TransactionalProducer, Duration) -> Result<(), KafkaError> + Send>,
+    run: Box<BlockingCall>,
     until: Instant,
     answer: mpsc::Sender<Result<(), KafkaError>>,
 }

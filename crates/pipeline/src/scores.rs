@@ -1,8 +1,10 @@
 //! The statistics of `replay --scores`: each signal's score at its daily looks,
 //! thinned to what a curve over thresholds needs.
 //!
-//! A line is written when the score exceeds its highest of the last 30 days by
-//! 2 %, and whenever an alert opens.
+//! A line is written when the score exceeds the highest that was written in the
+//! last 30 days by 2 %, and whenever an alert opens. (Compared with the highest
+//! that was merely seen, a score that grows by less than 2 % a day would never
+//! be written, and slow silences would be missing from the curve.)
 
 use std::{
     collections::{BTreeMap, VecDeque},
@@ -15,12 +17,15 @@ use churnwatch_wire::{ScoreRow, UtcTime};
 const DAYS: i64 = 30;
 const RISE: f64 = 0.02;
 
+/// What a score is about.
+type Judged = (AccountId, SignalId, Option<UserId>);
+
 /// Where scores go; nowhere unless somebody asked for them.
 #[derive(Default)]
 pub struct Scores {
     out: Option<Box<dyn Write + Send>>,
-    /// Falling highs of the last 30 days, for each account, signal and subject.
-    highs: BTreeMap<(AccountId, SignalId, Option<UserId>), VecDeque<(EventTime, f64)>>,
+    /// Falling highs of the lines of the last 30 days, for each account, signal and subject.
+    highs: BTreeMap<Judged, VecDeque<(EventTime, f64)>>,
     failed: Option<std::io::Error>,
 }
 
@@ -79,10 +84,12 @@ fn rises(highs: &mut VecDeque<(EventTime, f64)>, score: &Score) -> bool {
     let rises = highs
         .front()
         .is_none_or(|(_, high)| score.score > high + RISE * high.abs());
-    while highs.back().is_some_and(|(_, high)| *high <= score.score) {
-        highs.pop_back();
+    if rises || score.opens {
+        while highs.back().is_some_and(|(_, high)| *high <= score.score) {
+            highs.pop_back();
+        }
+        highs.push_back((score.at, score.score));
     }
-    highs.push_back((score.at, score.score));
     rises
 }
 
@@ -112,6 +119,8 @@ mod tests {
         assert!(at(4, 10.0));
         assert!(!at(5, 10.1) && at(6, 10.4));
         assert!(!at(35, 10.2), "the high of day 6 is 29 days old");
-        assert!(at(36, 10.5), "it is 30 days old now, and day 35 was lower");
+        assert!(at(36, 10.1), "it is 30 days old now, and no other was written since");
+        let slow: Vec<i64> = (40..60).filter(|&day| at(day, 0.1 * day as f64 + 6.2)).collect();
+        assert_eq!(slow, [41, 44, 47, 50, 53, 56, 59], "a slow rise is followed in steps");
     }
 }

@@ -189,6 +189,7 @@ pub trait Changelog {
     ///
     /// # Errors
     /// As [`Source::poll`].
+    #[expect(clippy::type_complexity, reason = "offset, key and value, named above")]
     fn read(
         &mut self,
         timeout: Duration,

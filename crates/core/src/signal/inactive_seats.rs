@@ -10,7 +10,7 @@
 //! within 180 days of a renewal). Low touch below 50 % (critical 25 %), tech
 //! touch below 35 % (15 %). Or utilisation *fell* by 15 points, 3 users and
 //! 20 % against its mean 28, 56 and 84 days ago. Needs five seats, 60 days of
-//! tenure and 28 observed days.
+//! tenure, 28 observed days, and usage that names its users.
 //!
 //! **Clears when.** Utilisation is five points above the band for seven looks.
 //! A fall is rebased after 28 days.
@@ -247,6 +247,7 @@ impl Signal for InactiveSeats {
         if view.fleet.usage_stale
             || view.usage_observed_days() < 28
             || view.tenure_days() < self.min_tenure_days as i32
+            || !users_are_known(view)
         {
             return;
         }
@@ -358,6 +359,13 @@ impl Signal for InactiveSeats {
             series: view.history().weekly_users(12),
         }
     }
+}
+
+/// Whether usage says who did it: without user ids nobody would ever count as
+/// active.
+fn users_are_known(view: &View<'_>) -> bool {
+    let mut seats = view.account.seats.values();
+    seats.any(|seat| seat.rhythm.is_some())
 }
 
 /// The ten assigned or once active users who have been away longest.

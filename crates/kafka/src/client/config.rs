@@ -420,5 +420,6 @@ mod tests {
             Some("none")
         );
         assert!(!format!("{settings:?}").contains("hunter2"));
+        settings.check_clients().unwrap();
     }
 }

@@ -4,10 +4,14 @@ use std::time::{Duration, Instant};
 
 use churnwatch_kafka::settings::KafkaSettings;
 use churnwatch_kafka::{KafkaChangelog, KafkaSink, KafkaSource, Span, parse_position};
+use churnwatch_pipeline::DeadLetter;
 use churnwatch_pipeline::sink::{CommitError, Sink};
 use churnwatch_pipeline::source::{Changelog, ChangelogMark, Committed, PartitionId, Source};
 
+use churnwatch_wire::{RejectReason, Rejection};
+use rdkafka::Message;
 use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::message::Headers;
 use rdkafka::{ClientConfig, Offset, TopicPartitionList};
 
 use crate::support::{
@@ -141,11 +145,11 @@ fn a_second_producer_with_the_same_id_fences_the_first() {
     world.produce(10);
     let mut source = world.source(0);
     let mut first = world.sink(0, &source);
-    let mut second = world.sink(0, &source);
     start(&mut source);
     read(&mut source, 10);
     first.commit(&epoch(P, 1, 3)).unwrap();
 
+    let mut second = world.sink(0, &source);
     second.reset().unwrap();
     let error = first.commit(&epoch(P, 2, 6)).unwrap_err();
     assert!(matches!(error, CommitError::Fenced(_)), "{error:?}");
@@ -255,4 +259,62 @@ fn a_sink_without_a_broker_says_so_within_its_time() {
             .any(|(component, _)| component == "kafka-sink-0"),
         "{causes:?}"
     );
+}
+
+#[test]
+fn a_dead_letter_stands_as_it_came_and_one_too_large_is_cut() {
+    let world = World::new(1);
+    world.produce(10);
+    let mut source = world.source(0);
+    let mut sink = world.sink(0, &source);
+    start(&mut source);
+    read(&mut source, 10);
+    let letter = |offset, bytes| DeadLetter {
+        topic: world.settings.topics.events(),
+        partition: 0,
+        offset,
+        timestamp_ms: Some(1_700_000_000_000 + offset),
+        key: Some(b"acme\xff".to_vec()),
+        value: Some(vec![b'{'; bytes]),
+        headers: vec![
+            ("trace".to_owned(), Some(vec![0xff, 0x00])),
+            ("none".to_owned(), None),
+        ],
+        rejection: Rejection::new(RejectReason::NotJson, "it is not JSON"),
+    };
+    let mut epoch = epoch(P, 1, 10);
+    // The largest that the log takes, and one that only compression got into it.
+    let sizes = [7, 1 << 20, 3 << 20];
+    epoch.dead_letters = (0..).zip(sizes).map(|(offset, bytes)| letter(offset, bytes)).collect();
+    sink.commit(&epoch).unwrap();
+
+    let consumer: BaseConsumer = ClientConfig::new()
+        .set("bootstrap.servers", &world.settings.bootstrap_servers)
+        .set("group.id", "nobody")
+        .set("isolation.level", "read_committed")
+        .create()
+        .unwrap();
+    let mut list = TopicPartitionList::new();
+    let topic = world.settings.topics.dead_letters();
+    list.add_partition_offset(&topic, 0, Offset::Beginning).unwrap();
+    consumer.assign(&list).unwrap();
+    for (offset, bytes) in (0..).zip(sizes) {
+        let record = consumer.poll(LIMIT).unwrap().unwrap();
+        assert_eq!(record.key(), Some(&b"acme\xff"[..]));
+        assert_eq!(record.timestamp().to_millis(), Some(1_700_000_000_000 + offset));
+        let headers = record.headers().unwrap();
+        let header = |name: &str| headers.iter().find(|header| header.key == name).map(|header| header.value);
+        let text = offset.to_string();
+        assert_eq!(header("__connect.errors.offset"), Some(Some(text.as_bytes())));
+        let value = record.payload().unwrap();
+        if bytes < 2 << 20 {
+            assert_eq!(value.len(), bytes);
+            assert_eq!(header("trace"), Some(Some(&[0xff, 0x00][..])));
+            assert_eq!(header("none"), Some(None));
+        } else {
+            assert!(value.len() < bytes && !value.is_empty());
+            assert_eq!(header("churnwatch.value.bytes"), Some(Some(bytes.to_string().as_bytes())));
+            assert_eq!(header("trace"), None);
+        }
+    }
 }
