@@ -69,9 +69,16 @@ struct Replayed {
 
 /// Good events, in which several signals fire.
 fn good_log() -> String {
-    let stories = ["usage_silent-stops", "ticket_spike-bad-release", "inactive_seats-roll-out-stopped"];
+    let stories = [
+        "usage_silent-stops",
+        "ticket_spike-bad-release",
+        "inactive_seats-roll-out-stopped",
+    ];
     let texts = stories.map(|story| {
-        let path = repository().join("tests/scenarios").join(story).join("timeline.txt");
+        let path = repository()
+            .join("tests/scenarios")
+            .join(story)
+            .join("timeline.txt");
         fs::read_to_string(path).expect("a story")
     });
     timeline::compile(&texts.join("\n"))

@@ -5,9 +5,13 @@
 //! read, at a moment drawn from a seed that is printed. Commits are made after
 //! few records, so that there are many moments between any two of their steps.
 
-use std::time::{Duration, SystemTime};
+use std::{
+    sync::Arc,
+    thread::{self, JoinHandle},
+    time::{Duration, SystemTime},
+};
 
-use churnwatch_tests::broker::{Deployment, Expected, Group, Outgoing, Process, wait_for};
+use churnwatch_tests::broker::{Deployment, Expected, Group, Outgoing, Process, produce, wait_for};
 use serde_json::{Value, json};
 
 /// Pieces in which the log is fed; each but the last is interrupted.
@@ -36,13 +40,16 @@ fn short_session() -> Value {
     settings
 }
 
-/// The log of one test, fed piece by piece.
+/// The log of one test, fed piece by piece while it is being read.
 struct Feed<'a> {
     deployment: &'a Deployment,
     group: Group,
-    log: Vec<Outgoing>,
-    /// Records that were fed.
+    log: Arc<Vec<Outgoing>>,
+    /// Records that were fed, or are on their way.
     fed: usize,
+    on_its_way: Option<JoinHandle<()>>,
+    /// Interruptions that came while there was something to interrupt.
+    in_the_middle: usize,
     random: Random,
 }
 
@@ -51,8 +58,10 @@ impl<'a> Feed<'a> {
         Self {
             deployment,
             group: deployment.group(),
-            log: Expected::real().log(PARTITIONS).collect(),
+            log: Arc::new(Expected::real().log(PARTITIONS).collect()),
             fed: 0,
+            on_its_way: None,
+            in_the_middle: 0,
             random: Random::new(),
         }
     }
@@ -61,27 +70,46 @@ impl<'a> Feed<'a> {
     fn feed_and_wait_for_the_middle(&mut self) {
         let from = self.fed;
         self.feed(self.log.len() / PIECES);
-        let share = self.random.between(20, 70);
+        let share = self.random.between(20, 60);
         let goal = (from + (self.fed - from) * share / 100) as i64;
-        wait_for("the middle of a piece", || (self.group.committed() >= goal).then_some(()));
+        wait_for("the middle of a piece", || {
+            (self.group.committed() >= goal).then_some(())
+        });
     }
 
-    fn feed_the_rest(&mut self) {
-        self.feed(self.log.len() - self.fed);
-    }
-
-    fn feed(&mut self, count: usize) {
-        let to = (self.fed + count).min(self.log.len());
-        self.deployment.produce(&self.log[self.fed..to]);
-        self.fed = to;
+    /// Takes note of an interruption.
+    fn interrupted(&mut self) {
+        self.in_the_middle += usize::from(self.group.committed() < self.fed as i64);
     }
 
     /// # Panics
-    /// All was read already: the interruption came too late to prove anything.
+    /// Half of the interruptions came too late to prove anything.
     #[track_caller]
-    fn expect_unread(&self) {
-        let committed = self.group.committed();
-        assert!(committed < self.fed as i64, "{committed} of {} were committed", self.fed);
+    fn feed_the_rest(&mut self, interruptions: usize) {
+        let in_the_middle = self.in_the_middle;
+        assert!(
+            in_the_middle * 2 > interruptions,
+            "{in_the_middle} of {interruptions} in the middle"
+        );
+        self.feed(self.log.len() - self.fed);
+        self.wait_for_the_producer();
+    }
+
+    fn feed(&mut self, count: usize) {
+        self.wait_for_the_producer();
+        let piece = self.fed..(self.fed + count).min(self.log.len());
+        self.fed = piece.end;
+        let (bootstrap, topic) = (self.deployment.bootstrap.clone(), self.deployment.events());
+        let log = self.log.clone();
+        self.on_its_way = Some(thread::spawn(move || {
+            produce(&bootstrap, &topic, &log[piece])
+        }));
+    }
+
+    fn wait_for_the_producer(&mut self) {
+        if let Some(producer) = self.on_its_way.take() {
+            producer.join().expect("the broker takes the records");
+        }
     }
 }
 
@@ -90,7 +118,9 @@ struct Random(u64);
 
 impl Random {
     fn new() -> Self {
-        let given = std::env::var("CHURNWATCH_TEST_SEED").ok().and_then(|seed| seed.parse().ok());
+        let given = std::env::var("CHURNWATCH_TEST_SEED")
+            .ok()
+            .and_then(|seed| seed.parse().ok());
         let since_epoch = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
         let seed = given.unwrap_or(since_epoch.expect("a clock after 1970").as_micros() as u64);
         println!("CHURNWATCH_TEST_SEED={seed}");
@@ -115,10 +145,10 @@ fn killed_again_and_again_it_goes_on_from_what_is_committed() {
         let process = deployment.start("a", &busy());
         feed.feed_and_wait_for_the_middle();
         process.kill();
-        feed.expect_unread();
+        feed.interrupted();
     }
     let mut process = deployment.start("a", &busy());
-    feed.feed_the_rest();
+    feed.feed_the_rest(PIECES - 1);
     deployment.wait_until_read(&mut [&mut process]);
     process.stop();
     Expected::real().verify(&deployment, "killed", &[("a", busy())]);
@@ -132,11 +162,11 @@ fn with_its_disk_lost_it_comes_back_from_the_changelog() {
         let process = deployment.start("a", &busy());
         feed.feed_and_wait_for_the_middle();
         process.kill();
-        feed.expect_unread();
+        feed.interrupted();
         std::fs::remove_dir_all(deployment.state_dir("a")).expect("the state can be deleted");
     }
     let mut process = deployment.start("a", &busy());
-    feed.feed_the_rest();
+    feed.feed_the_rest(PIECES - 1);
     deployment.wait_until_read(&mut [&mut process]);
     assert!(process.metric("churnwatch_restore_rows_total") > 0.0);
     process.stop();
@@ -150,14 +180,23 @@ fn stopped_under_load_it_ends_in_time_and_has_nothing_to_restore_afterwards() {
     for _ in 1..PIECES {
         let process = deployment.start("a", &busy());
         process.wait_until_ready();
-        assert_eq!(process.metric("churnwatch_restore_rows_total"), 0.0, "{}", process.last_said());
+        assert_eq!(
+            process.metric("churnwatch_restore_rows_total"),
+            0.0,
+            "{}",
+            process.last_said()
+        );
         feed.feed_and_wait_for_the_middle();
         let ended = process.stop();
-        assert!(ended.took < Duration::from_secs(10), "it took {:?}", ended.took);
-        feed.expect_unread();
+        assert!(
+            ended.took < Duration::from_secs(10),
+            "it took {:?}",
+            ended.took
+        );
+        feed.interrupted();
     }
     let mut process = deployment.start("a", &busy());
-    feed.feed_the_rest();
+    feed.feed_the_rest(PIECES - 1);
     deployment.wait_until_read(&mut [&mut process]);
     process.stop();
     Expected::real().verify(&deployment, "stopped", &[("a", busy())]);
@@ -170,10 +209,13 @@ fn what_a_dead_process_owned_moves_to_the_others() {
     let (dies, mut stays) = two_that_share_the_work(&deployment);
     feed.feed_and_wait_for_the_middle();
     dies.kill();
-    feed.expect_unread();
-    feed.feed_the_rest();
+    feed.interrupted();
+    feed.feed_the_rest(1);
     deployment.wait_until_read(&mut [&mut stays]);
-    assert_eq!(stays.metric("churnwatch_partitions_assigned"), f64::from(PARTITIONS));
+    assert_eq!(
+        stays.metric("churnwatch_partitions_assigned"),
+        f64::from(PARTITIONS)
+    );
     stays.stop();
     Expected::real().verify(&deployment, "dead", &[("b", short_session())]);
 }
@@ -186,13 +228,13 @@ fn a_process_that_slept_while_others_took_over_does_no_harm_when_it_wakes_up() {
     for _ in 0..2 {
         feed.feed_and_wait_for_the_middle();
         sleeps.signal("STOP");
-        feed.expect_unread();
+        feed.interrupted();
         owns(&stays, PARTITIONS);
         feed.feed_and_wait_for_the_middle();
         sleeps.signal("CONT");
         owns(&sleeps, PARTITIONS / 2);
     }
-    feed.feed_the_rest();
+    feed.feed_the_rest(2);
     deployment.wait_until_read(&mut [&mut sleeps, &mut stays]);
     sleeps.stop();
     stays.stop();
@@ -209,10 +251,17 @@ fn a_second_process_of_the_same_name_takes_the_place_of_the_first() {
     let mut settings = short_session();
     settings["state_dir"] = json!(deployment.dir().join("state-of-the-second"));
     let mut second = deployment.start("a", &settings);
+    feed.interrupted();
     let ended = first.wait_for_end();
     assert_ne!(ended.code, Some(0), "{}", ended.log);
-    assert!(ended.log.contains("give each process its own kafka.instance_id"), "{}", ended.log);
-    feed.feed_the_rest();
+    assert!(
+        ended
+            .log
+            .contains("give each process its own kafka.instance_id"),
+        "{}",
+        ended.log
+    );
+    feed.feed_the_rest(1);
     deployment.wait_until_read(&mut [&mut second]);
     second.stop();
     Expected::real().verify(&deployment, "same-name", &[("a", short_session())]);

@@ -349,7 +349,7 @@ fn files_by_kind_merge_into_the_log_that_they_came_from() {
     let bench = Bench::new();
     let text = fleet();
     // Where two events share their minute, files are read in the order given.
-    let mut lines: Vec<&str> = text.lines().filter(|line| !is_late(line)).collect();
+    let mut lines: Vec<&str> = text.lines().collect();
     let is_usage = |line: &&str| line.starts_with("{\"kind\":\"usage\"");
     lines.sort_by_key(|line| (time(line), !is_usage(line)));
     let (usage, rest): (Vec<_>, Vec<_>) = lines.iter().copied().partition(is_usage);
@@ -377,12 +377,6 @@ fn time(line: &str) -> String {
         .as_str()
         .expect("every record has a time")
         .to_owned()
-}
-
-/// Events of the late-data stories: files that are merged are taken to be in
-/// order themselves.
-fn is_late(line: &str) -> bool {
-    line.contains("\"late-")
 }
 
 #[test]

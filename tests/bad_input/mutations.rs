@@ -19,7 +19,10 @@ fn samples() -> Vec<String> {
 }
 
 fn objects() -> Vec<Map<String, Value>> {
-    samples().iter().map(|line| serde_json::from_str(line).expect("an object")).collect()
+    samples()
+        .iter()
+        .map(|line| serde_json::from_str(line).expect("an object"))
+        .collect()
 }
 
 fn line(fields: &Map<String, Value>) -> Vec<u8> {
@@ -49,7 +52,9 @@ fn check_refused(refused: &[(Vec<u8>, String)]) {
     let (log, places) = strewn(&good, &lines);
     let mixed = bench.replay(&bench.write("mixed.ndjson", log));
     assert_eq!(mixed.dead_letters.len(), refused.len());
-    for (letter, ((line, reason), place)) in mixed.dead_letters.iter().zip(refused.iter().zip(places)) {
+    for (letter, ((line, reason), place)) in
+        mixed.dead_letters.iter().zip(refused.iter().zip(places))
+    {
         let record = String::from_utf8_lossy(line);
         assert_eq!(&letter.reason, reason, "{}\n{record}", letter.message);
         assert_eq!(letter.offset, place, "{record}");
@@ -74,11 +79,20 @@ fn a_record_without_a_required_field_is_kept_and_one_without_another_is_used() {
             }
         }
     }
-    assert!(refused.len() > 30 && used.len() > 30, "{} and {}", refused.len(), used.len());
+    assert!(
+        refused.len() > 30 && used.len() > 30,
+        "{} and {}",
+        refused.len(),
+        used.len()
+    );
     check_refused(&refused);
     let bench = Bench::new();
     let replayed = bench.replay(&bench.write("used.ndjson", used.join(&b'\n')));
-    assert!(replayed.dead_letters.is_empty(), "{:?}", replayed.dead_letters);
+    assert!(
+        replayed.dead_letters.is_empty(),
+        "{:?}",
+        replayed.dead_letters
+    );
 }
 
 #[test]
@@ -86,12 +100,22 @@ fn a_field_of_another_type_is_kept_as_such() {
     let mut refused = Vec::new();
     for sample in objects() {
         for (field, value) in &sample {
-            for other in [json!(true), json!(5), json!("no word"), json!([5]), json!({"a": 5})] {
+            for other in [
+                json!(true),
+                json!(5),
+                json!("no word"),
+                json!([5]),
+                json!({"a": 5}),
+            ] {
                 if std::mem::discriminant(value) == std::mem::discriminant(&other) {
                     continue;
                 }
                 // The one null of the samples stands for a time.
-                let reason = if value.is_null() && other.is_string() { "bad_time" } else { "wrong_type" };
+                let reason = if value.is_null() && other.is_string() {
+                    "bad_time"
+                } else {
+                    "wrong_type"
+                };
                 let mut mutated = sample.clone();
                 mutated.insert(field.clone(), other);
                 refused.push((line(&mutated), reason.to_owned()));
@@ -105,7 +129,9 @@ fn a_field_of_another_type_is_kept_as_such() {
 #[test]
 fn a_record_cut_short_is_not_json() {
     let cut = samples().into_iter().flat_map(|sample| {
-        (1..sample.len()).step_by(7).map(move |end| (sample.as_bytes()[..end].to_vec(), "not_json".to_owned()))
+        (1..sample.len())
+            .step_by(7)
+            .map(move |end| (sample.as_bytes()[..end].to_vec(), "not_json".to_owned()))
     });
     check_refused(&cut.collect::<Vec<_>>());
 }
@@ -116,9 +142,13 @@ struct Random(u64);
 impl Random {
     /// Seeded by `CHURNWATCH_TEST_SEED`, else by the clock; says by what.
     fn new() -> Self {
-        let given = std::env::var("CHURNWATCH_TEST_SEED").ok().and_then(|seed| seed.parse().ok());
+        let given = std::env::var("CHURNWATCH_TEST_SEED")
+            .ok()
+            .and_then(|seed| seed.parse().ok());
         let seed = given.unwrap_or_else(|| {
-            let now = SystemTime::now().duration_since(UNIX_EPOCH).expect("after 1970");
+            let now = SystemTime::now()
+                .duration_since(UNIX_EPOCH)
+                .expect("after 1970");
             now.as_nanos() as u64 | 1
         });
         println!("CHURNWATCH_TEST_SEED={seed}");
@@ -154,13 +184,22 @@ fn bytes_changed_at_random_harm_nothing_but_their_own_record() {
         }
         all.push(bytes);
     }
-    assert!(refused.len() > 500, "{} of {} are refused", refused.len(), all.len());
+    assert!(
+        refused.len() > 500,
+        "{} of {} are refused",
+        refused.len(),
+        all.len()
+    );
     check_refused(&refused);
     let bench = Bench::new();
     let log = bench.write("all.ndjson", all.join(&b'\n'));
     let ahead = |letter: &&churnwatch_wire::DeadLetterLine| letter.reason == "time_ahead";
     let replayed = bench.replay(&log);
-    let kept: Vec<_> = replayed.dead_letters.iter().filter(|letter| !ahead(letter)).collect();
+    let kept: Vec<_> = replayed
+        .dead_letters
+        .iter()
+        .filter(|letter| !ahead(letter))
+        .collect();
     assert_eq!(kept.len(), refused.len());
     for (letter, (_, reason)) in kept.into_iter().zip(&refused) {
         assert_eq!(&letter.reason, reason, "{}", letter.message);

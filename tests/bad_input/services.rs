@@ -37,7 +37,10 @@ fn a_service_without_its_broker_waits_says_so_and_ends_when_told() {
         assert_eq!(status, 503, "{body}");
         let body: Value = serde_json::from_str(&body).expect("JSON");
         assert_eq!(body["causes"][0]["component"], "broker");
-        let cause = body["causes"][0]["cause"].as_str().expect("a cause").to_owned();
+        let cause = body["causes"][0]["cause"]
+            .as_str()
+            .expect("a cause")
+            .to_owned();
         if cause.contains(NOBODY) {
             break cause;
         }
@@ -54,8 +57,14 @@ fn a_second_process_on_the_same_state_directory_is_refused_with_its_holder_named
     let config = configuration(&bench);
     let first = Service::start(&config);
     let refusal = run(&config).failed(75);
-    assert!(refusal.contains(&format!("(pid {})", first.id())), "{refusal}");
-    assert!(refusal.contains(&bench.path("state").display().to_string()), "{refusal}");
+    assert!(
+        refusal.contains(&format!("(pid {})", first.id())),
+        "{refusal}"
+    );
+    assert!(
+        refusal.contains(&bench.path("state").display().to_string()),
+        "{refusal}"
+    );
     assert_eq!(first.get("/livez").0, 200, "the first one is not disturbed");
     assert_eq!(first.terminate(), Some(0));
     // The directory is free again: another one takes it.
@@ -90,5 +99,9 @@ fn commands_that_need_a_broker_fail_where_none_answers() {
         }
     });
     let offline = cli::run(["validate", "--offline", "--config", config]).succeeded();
-    assert!(offline.stdout.contains("the configuration is valid"), "{}", offline.stdout);
+    assert!(
+        offline.stdout.contains("the configuration is valid"),
+        "{}",
+        offline.stdout
+    );
 }

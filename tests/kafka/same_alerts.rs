@@ -10,8 +10,10 @@ use serde_json::{Value, json};
 fn run(name: &str, expected: &Expected, partitions: u32, processes: &[(&str, Value)]) {
     let deployment = Deployment::new(name, partitions);
     deployment.produce(&expected.log(partitions).collect::<Vec<_>>());
-    let mut running: Vec<Process> =
-        processes.iter().map(|(instance, settings)| deployment.start(instance, settings)).collect();
+    let mut running: Vec<Process> = processes
+        .iter()
+        .map(|(instance, settings)| deployment.start(instance, settings))
+        .collect();
     deployment.wait_until_read(&mut running.iter_mut().collect::<Vec<_>>());
     for process in running {
         process.stop();
@@ -21,17 +23,32 @@ fn run(name: &str, expected: &Expected, partitions: u32, processes: &[(&str, Val
 
 #[test]
 fn one_partition_and_one_worker() {
-    run("one-of-one", Expected::real(), 1, &[("a", json!({"workers": 1}))]);
+    run(
+        "one-of-one",
+        Expected::real(),
+        1,
+        &[("a", json!({"workers": 1}))],
+    );
 }
 
 #[test]
 fn four_partitions_and_two_workers() {
-    run("two-of-four", Expected::real(), 4, &[("a", json!({"workers": 2}))]);
+    run(
+        "two-of-four",
+        Expected::real(),
+        4,
+        &[("a", json!({"workers": 2}))],
+    );
 }
 
 #[test]
 fn eight_partitions_and_three_workers() {
-    run("three-of-eight", Expected::real(), 8, &[("a", json!({"workers": 3}))]);
+    run(
+        "three-of-eight",
+        Expected::real(),
+        8,
+        &[("a", json!({"workers": 3}))],
+    );
 }
 
 #[test]

@@ -17,7 +17,9 @@ mod expected;
 mod process;
 mod records;
 
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
+
+use churnwatch_core::EventTime;
 
 pub use self::{
     alerts::{Alerts, open_by_history, open_by_topic},
@@ -46,6 +48,16 @@ pub fn bootstrap() -> String {
             "KAFKA_BOOTSTRAP names no broker: run `cargo xtask test`, which starts one, or \
          `cargo xtask kafka up` and export what it prints",
         )
+}
+
+/// The wall clock.
+///
+/// # Panics
+/// It stands before 1970.
+pub fn now() -> EventTime {
+    let since_epoch = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+    let millis = since_epoch.expect("a clock after 1970").as_millis();
+    EventTime::from_millis(millis.try_into().expect("a clock of this aeon"))
 }
 
 /// Waits until `look` gives something.

@@ -135,7 +135,11 @@ impl<'de> Deserialize<'de> for IdleClock {
             }
 
             fn visit_bool<E: serde::de::Error>(self, on: bool) -> Result<IdleClock, E> {
-                if on { Err(E::custom("give a length of time, such as \"10s\"")) } else { Ok(IdleClock::Off) }
+                if on {
+                    Err(E::custom("give a length of time, such as \"10s\""))
+                } else {
+                    Ok(IdleClock::Off)
+                }
             }
 
             fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<IdleClock, E> {
@@ -171,7 +175,10 @@ pub(crate) struct StoreConfig {
 
 impl Default for StoreConfig {
     fn default() -> Self {
-        Self { block_cache_mib: 256, write_buffer_mib: 128 }
+        Self {
+            block_cache_mib: 256,
+            write_buffer_mib: 128,
+        }
     }
 }
 
@@ -200,7 +207,10 @@ pub(crate) struct HttpConfig {
 
 impl Default for HttpConfig {
     fn default() -> Self {
-        Self { listen: SocketAddr::from(([127, 0, 0, 1], 8080)), token_file: None }
+        Self {
+            listen: SocketAddr::from(([127, 0, 0, 1], 8080)),
+            token_file: None,
+        }
     }
 }
 
@@ -216,16 +226,23 @@ pub(crate) struct ConfigError {
 
 impl miette::Diagnostic for ConfigError {
     fn help<'a>(&'a self) -> Option<Box<dyn std::fmt::Display + 'a>> {
-        self.help.as_ref().map(|help| Box::new(help) as Box<dyn std::fmt::Display>)
+        self.help
+            .as_ref()
+            .map(|help| Box::new(help) as Box<dyn std::fmt::Display>)
     }
 
     fn source_code(&self) -> Option<&dyn miette::SourceCode> {
-        self.span.is_some().then_some(&self.source_code as &dyn miette::SourceCode)
+        self.span
+            .is_some()
+            .then_some(&self.source_code as &dyn miette::SourceCode)
     }
 
     fn labels(&self) -> Option<Box<dyn Iterator<Item = LabeledSpan> + '_>> {
         let span = self.span?;
-        Some(Box::new(std::iter::once(LabeledSpan::new_with_span(Some("here".to_owned()), span))))
+        Some(Box::new(std::iter::once(LabeledSpan::new_with_span(
+            Some("here".to_owned()),
+            span,
+        ))))
     }
 }
 
@@ -235,7 +252,9 @@ impl Config {
     /// # Errors
     /// The file cannot be read, is no YAML, or says something that cannot be.
     pub(crate) fn load(path: Option<&Path>) -> Result<Self, Box<ConfigError>> {
-        let Some(path) = path else { return Ok(Self::default()) };
+        let Some(path) = path else {
+            return Ok(Self::default());
+        };
         let name = path.display().to_string();
         let text = std::fs::read_to_string(path).map_err(|error| ConfigError {
             message: format!("the configuration {name} cannot be read: {error}"),
@@ -252,9 +271,9 @@ impl Config {
     /// As [`Config::load`].
     pub(crate) fn parse(name: &str, text: &str) -> Result<Self, Box<ConfigError>> {
         let source_code = || NamedSource::new(name, text.to_owned());
-        let has_content = text
-            .lines()
-            .any(|line| !matches!(line.trim().chars().next(), None | Some('#')) && line.trim() != "---");
+        let has_content = text.lines().any(|line| {
+            !matches!(line.trim().chars().next(), None | Some('#')) && line.trim() != "---"
+        });
         if !has_content {
             return Ok(Self::default());
         }
@@ -262,7 +281,9 @@ impl Config {
             let message = plain_message(&error);
             Box::new(ConfigError {
                 help: suggestion(&message),
-                span: error.location().and_then(|at| span_at(text, at.line(), at.column())),
+                span: error
+                    .location()
+                    .and_then(|at| span_at(text, at.line(), at.column())),
                 source_code: source_code(),
                 message,
             })
@@ -295,10 +316,26 @@ impl Config {
             }
         };
         let detect = &self.detect;
-        refuse(!(1..=256).contains(&self.workers), "workers", "give a number from 1 to 256");
-        refuse(detect.max_dirty_accounts == 0, "detect.max_dirty_accounts", "give at least 1");
-        refuse(detect.max_records == 0, "detect.max_records", "give at least 1");
-        refuse(detect.cached_accounts == 0, "detect.cached_accounts", "give at least 1");
+        refuse(
+            !(1..=256).contains(&self.workers),
+            "workers",
+            "give a number from 1 to 256",
+        );
+        refuse(
+            detect.max_dirty_accounts == 0,
+            "detect.max_dirty_accounts",
+            "give at least 1",
+        );
+        refuse(
+            detect.max_records == 0,
+            "detect.max_records",
+            "give at least 1",
+        );
+        refuse(
+            detect.cached_accounts == 0,
+            "detect.cached_accounts",
+            "give at least 1",
+        );
         refuse(
             detect.commit_interval.get().is_zero(),
             "detect.commit_interval",
@@ -314,15 +351,24 @@ impl Config {
             "detect.commit_interval",
             "is not shorter than kafka.transaction_timeout: the broker would abort every commit",
         );
-        refuse(self.store.block_cache_mib < 8, "store.block_cache_mib", "give at least 8");
-        refuse(self.store.write_buffer_mib < 8, "store.write_buffer_mib", "give at least 8");
+        refuse(
+            self.store.block_cache_mib < 8,
+            "store.block_cache_mib",
+            "give at least 8",
+        );
+        refuse(
+            self.store.write_buffer_mib < 8,
+            "store.write_buffer_mib",
+            "give at least 8",
+        );
         problems
     }
 
     /// Hash of the rules: what an alert carries, so that two alerts can be told
     /// to have been judged alike.
     pub(crate) fn rules_hash(&self) -> String {
-        let rules = serde_json::to_vec(&self.rules).expect("rules of numbers and names are always JSON");
+        let rules =
+            serde_json::to_vec(&self.rules).expect("rules of numbers and names are always JSON");
         format!("{:016x}", xxhash_rust::xxh3::xxh3_64(&rules))
     }
 
@@ -331,7 +377,9 @@ impl Config {
     /// # Errors
     /// The file is missing, unreadable or empty: key and reason.
     pub(crate) fn http_token(&self) -> Result<Option<churnwatch_ops::BearerToken>, String> {
-        let Some(path) = &self.http.token_file else { return Ok(None) };
+        let Some(path) = &self.http.token_file else {
+            return Ok(None);
+        };
         let text = std::fs::read_to_string(path)
             .map_err(|error| format!("http.token_file: {}: {error}", path.display()))?;
         churnwatch_ops::BearerToken::new(&text)
@@ -343,7 +391,10 @@ impl Config {
 /// The message of a YAML error without the place, which is shown beside it.
 fn plain_message(error: &serde_saphyr::Error) -> String {
     let text = error.without_snippet().to_string();
-    let line = text.lines().next().unwrap_or("the configuration cannot be read");
+    let line = text
+        .lines()
+        .next()
+        .unwrap_or("the configuration cannot be read");
     let end = line.rfind(" at line ").unwrap_or(line.len());
     line[..end].to_owned()
 }
@@ -370,9 +421,17 @@ fn suggestion(message: &str) -> Option<String> {
 fn span_at(text: &str, line: u64, column: u64) -> Option<SourceSpan> {
     let line_index = usize::try_from(line).ok()?.checked_sub(1)?;
     let column_index = usize::try_from(column).ok()?.checked_sub(1)?;
-    let line_start: usize = text.split_inclusive('\n').take(line_index).map(str::len).sum();
+    let line_start: usize = text
+        .split_inclusive('\n')
+        .take(line_index)
+        .map(str::len)
+        .sum();
     let line_text = text.get(line_start..)?.lines().next()?;
-    let start: usize = line_text.chars().take(column_index).map(char::len_utf8).sum();
+    let start: usize = line_text
+        .chars()
+        .take(column_index)
+        .map(char::len_utf8)
+        .sum();
     let length = line_text.len().saturating_sub(start).max(1);
     Some(SourceSpan::from((line_start + start, length)))
 }
@@ -385,7 +444,10 @@ fn span_of_key(text: &str, key: &str) -> Option<SourceSpan> {
     for line in text.split_inclusive('\n') {
         let Some(part) = parts.peek() else { break };
         let name = line.trim_start().trim_start_matches(['"', '\'']);
-        if name.strip_prefix(part).is_some_and(|rest| rest.trim_start_matches(['"', '\'']).starts_with(':')) {
+        if name
+            .strip_prefix(part)
+            .is_some_and(|rest| rest.trim_start_matches(['"', '\'']).starts_with(':'))
+        {
             let indent = line.len() - line.trim_start().len();
             found = Some(SourceSpan::from((start + indent, line.trim().len())));
             parts.next();
@@ -402,21 +464,29 @@ mod tests {
     fn refused(text: &str) -> (String, String, Option<String>) {
         let error = Config::parse("test.yaml", text).expect_err("refused");
         let line = error.span.map_or_else(String::new, |span| {
-            text[span.offset()..].lines().next().unwrap_or_default().to_owned()
+            text[span.offset()..]
+                .lines()
+                .next()
+                .unwrap_or_default()
+                .to_owned()
         });
         (error.message.clone(), line, error.help.clone())
     }
 
     #[test]
     fn the_defaults_are_what_an_empty_file_gives() {
-        assert_eq!(Config::parse("c", "# nothing\n").expect("valid"), Config::default());
+        assert_eq!(
+            Config::parse("c", "# nothing\n").expect("valid"),
+            Config::default()
+        );
         assert!(Config::default().problems().is_empty());
     }
 
     #[test]
     fn an_unknown_key_is_refused_with_its_line_and_a_suggestion() {
-        let (message, line, help) =
-            refused("workers: 2\nrules:\n  signals:\n    usage_drop:\n      min_fal: {high: 0.3, low: 0.3, tech: 0.3}\n");
+        let (message, line, help) = refused(
+            "workers: 2\nrules:\n  signals:\n    usage_drop:\n      min_fal: {high: 0.3, low: 0.3, tech: 0.3}\n",
+        );
         assert!(message.contains("min_fal"), "{message}");
         assert!(line.contains("min_fal"), "{line}");
         assert_eq!(help.as_deref(), Some("did you mean `min_fall`?"));
@@ -432,11 +502,15 @@ mod tests {
     #[test]
     fn the_idle_clock_can_be_turned_off() {
         for text in ["off", "\"off\"", "false"] {
-            let config = Config::parse("c", &format!("detect: {{idle_clock: {text}}}")).expect("valid");
+            let config =
+                Config::parse("c", &format!("detect: {{idle_clock: {text}}}")).expect("valid");
             assert_eq!(config.detect.idle_clock, IdleClock::Off, "{text}");
         }
         let config = Config::parse("c", "detect: {idle_clock: 3m}").expect("valid");
-        assert_eq!(config.detect.idle_clock.after(), Some(Duration::from_secs(180)));
+        assert_eq!(
+            config.detect.idle_clock.after(),
+            Some(Duration::from_secs(180))
+        );
         let (message, ..) = refused("detect: {idle_clock: 3}\n");
         assert!(message.contains("such as \"10s\""), "{message}");
     }
@@ -446,23 +520,35 @@ mod tests {
         let (message, line, _) = refused(
             "workers: 1\nrules:\n  signals:\n    usage_silent:\n      enabled: true\n      critical: 1.0\n",
         );
-        assert!(message.starts_with("rules.signals.usage_silent.threshold.high: "), "{message}");
+        assert!(
+            message.starts_with("rules.signals.usage_silent.threshold.high: "),
+            "{message}"
+        );
         assert!(line.starts_with("usage_silent"), "{line}");
         let (message, line, _) = refused("detect:\n  min_commit_interval: 2s\n");
-        assert!(message.starts_with("detect.min_commit_interval: is longer"), "{message}");
+        assert!(
+            message.starts_with("detect.min_commit_interval: is longer"),
+            "{message}"
+        );
         assert_eq!(line, "min_commit_interval: 2s");
     }
 
     #[test]
     fn what_is_shown_reads_back_as_it_was() {
         let shown = serde_saphyr::to_string(&Config::default()).expect("YAML");
-        assert_eq!(Config::parse("shown", &shown).expect("valid"), Config::default());
+        assert_eq!(
+            Config::parse("shown", &shown).expect("valid"),
+            Config::default()
+        );
     }
 
     #[test]
     fn the_hash_follows_the_rules_and_nothing_else() {
         let one = Config::default();
-        let two = Config { workers: 7, ..Config::default() };
+        let two = Config {
+            workers: 7,
+            ..Config::default()
+        };
         let three = Config::parse("c", "rules: {alerts: {cooldown_days: 15}}").expect("valid");
         assert_eq!(one.rules_hash(), two.rules_hash());
         assert_ne!(one.rules_hash(), three.rules_hash());
@@ -472,6 +558,9 @@ mod tests {
     fn a_missing_token_file_is_named() {
         let config = Config::parse("c", "http: {token_file: /no/such/token}").expect("valid");
         let error = config.http_token().expect_err("missing");
-        assert!(error.starts_with("http.token_file: /no/such/token"), "{error}");
+        assert!(
+            error.starts_with("http.token_file: /no/such/token"),
+            "{error}"
+        );
     }
 }

@@ -26,16 +26,39 @@ pub(crate) enum Failure {
 pub(crate) const CODES: &[(Failure, u8, &str)] = &[
     (Failure::Usage, 64, "the command line is wrong"),
     (Failure::Input, 66, "an input file cannot be opened or read"),
-    (Failure::Unavailable, 69, "the broker cannot be reached, or a topic is missing or wrong"),
-    (Failure::Internal, 70, "the program or its state is at fault: see the message"),
-    (Failure::Output, 74, "an output cannot be written, or the disk is full"),
-    (Failure::Busy, 75, "another process holds the state directory: try again when it is gone"),
-    (Failure::Config, 78, "the configuration is wrong; nothing was started"),
+    (
+        Failure::Unavailable,
+        69,
+        "the broker cannot be reached, or a topic is missing or wrong",
+    ),
+    (
+        Failure::Internal,
+        70,
+        "the program or its state is at fault: see the message",
+    ),
+    (
+        Failure::Output,
+        74,
+        "an output cannot be written, or the disk is full",
+    ),
+    (
+        Failure::Busy,
+        75,
+        "another process holds the state directory: try again when it is gone",
+    ),
+    (
+        Failure::Config,
+        78,
+        "the configuration is wrong; nothing was started",
+    ),
 ];
 
 impl Failure {
     pub(crate) fn code(self) -> ExitCode {
-        let code = CODES.iter().find(|(failure, ..)| *failure == self).map_or(70, |(_, code, _)| *code);
+        let code = CODES
+            .iter()
+            .find(|(failure, ..)| *failure == self)
+            .map_or(70, |(_, code, _)| *code);
         ExitCode::from(code)
     }
 }
@@ -63,7 +86,10 @@ pub(crate) trait OrExit<T> {
 
 impl<T, E: Into<anyhow::Error>> OrExit<T> for Result<T, E> {
     fn or_exit(self, failure: Failure) -> Result<T, Exit> {
-        self.map_err(|error| Exit { failure, error: error.into() })
+        self.map_err(|error| Exit {
+            failure,
+            error: error.into(),
+        })
     }
 }
 
@@ -76,7 +102,10 @@ impl From<churnwatch_store::StoreError> for Exit {
             StoreError::PartitionCount { .. } | StoreError::NewerFormat { .. } => Failure::Config,
             _ => Failure::Internal,
         };
-        Self { failure, error: error.into() }
+        Self {
+            failure,
+            error: error.into(),
+        }
     }
 }
 
@@ -90,7 +119,10 @@ impl From<churnwatch_pipeline::DetectError> for Exit {
             DetectError::Commit(_) => Failure::Output,
             DetectError::OutOfOrder { .. } => Failure::Internal,
         };
-        Self { failure, error: error.into() }
+        Self {
+            failure,
+            error: error.into(),
+        }
     }
 }
 

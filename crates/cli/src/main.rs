@@ -81,7 +81,10 @@ fn in_one_line(error: &anyhow::Error) -> String {
 
 impl From<Box<ConfigError>> for Exit {
     fn from(error: Box<ConfigError>) -> Self {
-        Self { failure: Failure::Config, error: anyhow::Error::new(*error) }
+        Self {
+            failure: Failure::Config,
+            error: anyhow::Error::new(*error),
+        }
     }
 }
 

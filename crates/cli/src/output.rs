@@ -24,7 +24,11 @@ impl Format {
     /// What was asked for, else a table on a terminal and lines elsewhere.
     pub(crate) fn or_by_terminal(asked: Option<Self>) -> Self {
         asked.unwrap_or_else(|| {
-            if io::stdout().is_terminal() { Self::Table } else { Self::Ndjson }
+            if io::stdout().is_terminal() {
+                Self::Table
+            } else {
+                Self::Ndjson
+            }
         })
     }
 }
@@ -83,7 +87,9 @@ pub(crate) fn show<T: serde::Serialize>(
 /// Reads alert bodies back from a file.
 pub(crate) fn read_alerts(path: &Path) -> anyhow::Result<Vec<AlertBody>> {
     let file = io::BufReader::new(std::fs::File::open(path)?);
-    file.lines().map(|line| Ok(serde_json::from_str(&line?)?)).collect()
+    file.lines()
+        .map(|line| Ok(serde_json::from_str(&line?)?))
+        .collect()
 }
 
 /// Alerts as a table, in the order given.

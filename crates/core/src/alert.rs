@@ -289,8 +289,8 @@ impl<T: Into<Datum>> From<Option<T>> for Datum {
     }
 }
 
-/// Rounds a number to what is published: four significant decimals are more
-/// than anybody reads, and hide the last bits that a change of summation order
+/// Rounds a number to what is published: four decimals are more than anybody
+/// reads, and hide the last bits that a change of summation order
 /// could move.
 pub fn published(value: f64) -> f64 {
     if !value.is_finite() {

@@ -14,7 +14,7 @@ use crate::{
     },
     fleet::FleetDay,
     ids::UserId,
-    life::{AlertState, Reading},
+    life::{AlertState, Muted, Reading},
     rules::Rules,
     signal::{SignalId, View, ticket_spike},
     time::{DAY_MS, Day, EventTime},
@@ -600,7 +600,15 @@ fn obey(
             episode.snoozed_until = Some(command.until.unwrap_or_else(|| now.plus_days(7)));
             TransitionKind::Updated
         }
-        CommandAction::Resolve => episode.resolve(alert::ResolveReason::Manual, now),
+        CommandAction::Resolve => {
+            let kind = episode.resolve(alert::ResolveReason::Manual, now);
+            let state = &mut account.hot.alerts[index];
+            state.muted = Some(Muted {
+                level: 0.0,
+                by_hand: true,
+            });
+            kind
+        }
     };
     publish_now(account, rules, now, index, kind, outcome);
 }

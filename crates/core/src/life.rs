@@ -179,6 +179,9 @@ pub struct Episode {
 pub struct Muted {
     /// The level at that time; a fall by `FURTHER_FALL` below it speaks again.
     pub level: f64,
+    /// A person ended the alert: until the sign is gone, only something worse
+    /// speaks.
+    pub by_hand: bool,
 }
 
 /// A fall of this share below the level at which it was muted speaks again.
@@ -230,7 +233,13 @@ impl AlertState {
         {
             return Self::advance_open(episode, &mut self.muted, reading, life, now, look);
         }
-        let speaks = self.muted.is_none() || !reading.becomes_normal;
+        let speaks = match (&self.muted, &self.episode) {
+            (None, _) => true,
+            (Some(muted), Some(episode)) if muted.by_hand => {
+                reading.breach > Some(episode.severity)
+            }
+            (Some(_), _) => !reading.becomes_normal,
+        };
         let Some(severity) = reading.breach.filter(|_| speaks) else {
             if look {
                 self.pending = None;
@@ -348,6 +357,7 @@ impl AlertState {
         if let Some(reason) = ended {
             *muted = Some(Muted {
                 level: reading.level,
+                by_hand: false,
             });
             return Some(episode.resolve(reason, now));
         }

@@ -34,8 +34,6 @@ const INDEX: &str = "\
 <li><a href=\"/metrics\">/metrics</a> for Prometheus
 <li><a href=\"/livez\">/livez</a>: do the loops go round?
 <li><a href=\"/readyz\">/readyz</a>: are the partitions assigned and restored?
-<li><a href=\"/alerts\">/alerts</a>: what is open now
-<li>/accounts/{id}: one account
 </ul>
 ";
 

@@ -509,11 +509,8 @@ impl<S: Source, K: Sink, C: Changelog> Detector<S, K, C> {
             if last.is_some_and(|last| last.elapsed() < idle) || !task.is_due_by(time) {
                 continue;
             }
-            let (_, end) = self.source.bounds(partition)?;
-            if task.next_offset < end {
-                // Not idle but behind: what is still to be read may be older.
-                continue;
-            }
+            // Should something be waiting there after all, the clock stands
+            // behind it in the log, and is read after it.
             let clock = Clock {
                 source: SourceName::log(),
                 shard: 0,
@@ -588,7 +585,9 @@ impl<S: Source, K: Sink, C: Changelog> Detector<S, K, C> {
     /// again; that is a stop in good order all the same.
     fn leave(&mut self) -> Result<(), DetectError> {
         match self.drain() {
-            Err(DetectError::Commit(error)) if !matches!(error, CommitError::Fatal(_)) => {
+            Err(DetectError::Commit(error))
+                if !matches!(error, CommitError::Fatal(_) | CommitError::Output(_)) =>
+            {
                 tracing::warn!(%error, "leaving without the last commit; nothing is lost");
                 Ok(())
             }
@@ -609,9 +608,7 @@ impl<S: Source, K: Sink, C: Changelog> Detector<S, K, C> {
         for task in self.tasks.values_mut() {
             task.store.flush()?;
         }
-        self.batch.scores.flush().map_err(|error| {
-            CommitError::Fatal(format!("the scores cannot be written: {error}"))
-        })?;
+        self.batch.scores.flush().map_err(CommitError::Output)?;
         Ok(())
     }
 

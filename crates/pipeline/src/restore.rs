@@ -242,9 +242,9 @@ impl Restore {
             return Ok(Step::Going);
         }
         if after >= 0 && span.0 > after + 1 && target.is_some() {
-            // Compaction may have merged records we have not seen with older
-            // ones; what is left still holds the newest value of each row, but
-            // deletions may be gone. From the beginning, then.
+            // Compaction may have dropped deletions that this store has not
+            // seen. If so, the digest differs in the end, and the state is
+            // rebuilt from the changelog's beginning.
             tracing::info!(
                 partition = self.partition.0,
                 "the changelog begins behind the store's position"

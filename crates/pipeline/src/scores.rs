@@ -119,8 +119,17 @@ mod tests {
         assert!(at(4, 10.0));
         assert!(!at(5, 10.1) && at(6, 10.4));
         assert!(!at(35, 10.2), "the high of day 6 is 29 days old");
-        assert!(at(36, 10.1), "it is 30 days old now, and no other was written since");
-        let slow: Vec<i64> = (40..60).filter(|&day| at(day, 0.1 * day as f64 + 6.2)).collect();
-        assert_eq!(slow, [41, 44, 47, 50, 53, 56, 59], "a slow rise is followed in steps");
+        assert!(
+            at(36, 10.1),
+            "it is 30 days old now, and no other was written since"
+        );
+        let slow: Vec<i64> = (40..60)
+            .filter(|&day| at(day, 0.1 * day as f64 + 6.2))
+            .collect();
+        assert_eq!(
+            slow,
+            [41, 44, 47, 50, 53, 56, 59],
+            "a slow rise is followed in steps"
+        );
     }
 }

@@ -107,6 +107,9 @@ pub enum CommitError {
     /// The broker cannot be reached; later.
     #[error("{0}; retrying")]
     Retry(String),
+    /// A file cannot be written.
+    #[error("the output cannot be written: {0}")]
+    Output(#[from] std::io::Error),
     /// Only a person can help.
     #[error("{0}")]
     Fatal(String),
@@ -120,7 +123,7 @@ impl CommitError {
             Self::InDoubt(_) => "in_doubt",
             Self::Fenced(_) => "fenced",
             Self::Retry(_) => "unreachable",
-            Self::Fatal(_) => "fatal",
+            Self::Output(_) | Self::Fatal(_) => "fatal",
         }
     }
 }

@@ -4,7 +4,7 @@ use std::{
     path::{Path, PathBuf},
     process,
     sync::atomic::{AtomicU32, Ordering},
-    time::{Duration, Instant, SystemTime},
+    time::{Instant, SystemTime},
 };
 
 use rdkafka::{
@@ -12,7 +12,6 @@ use rdkafka::{
     admin::{AdminClient, AdminOptions, NewPartitions},
     client::DefaultClientContext,
     consumer::{BaseConsumer, Consumer},
-    topic_partition_list::Offset,
 };
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -252,10 +251,34 @@ impl Group {
     /// # Panics
     /// The broker does not answer.
     pub fn progress(&self) -> Vec<(i64, i64)> {
-        let time = Duration::from_secs(10);
+        let end = |partition| {
+            let bounds = self
+                .consumer
+                .fetch_watermarks(&self.topic, partition, LIMIT);
+            bounds.expect("the bounds of a partition").1
+        };
+        let committed = self.committed_offsets();
+        committed
+            .into_iter()
+            .map(|(partition, offset)| (offset, end(partition)))
+            .collect()
+    }
+
+    /// Committed records, over all partitions.
+    ///
+    /// # Panics
+    /// The broker does not answer.
+    pub fn committed(&self) -> i64 {
+        self.committed_offsets()
+            .iter()
+            .map(|(_, offset)| offset)
+            .sum()
+    }
+
+    fn committed_offsets(&self) -> Vec<(i32, i64)> {
         let metadata = self
             .consumer
-            .fetch_metadata(Some(&self.topic), time)
+            .fetch_metadata(Some(&self.topic), LIMIT)
             .expect("metadata");
         let mut list = TopicPartitionList::new();
         for partition in metadata
@@ -265,30 +288,20 @@ impl Group {
         {
             list.add_partition(&self.topic, partition.id());
         }
-        let committed = self
+        let found = self
             .consumer
             .committed_offsets(list, LIMIT)
             .expect("committed offsets");
-        let of = |partition: i32, offset: Offset| {
-            let (_, end) = self
-                .consumer
-                .fetch_watermarks(&self.topic, partition, time)
-                .expect("the bounds of a partition");
-            (offset.to_raw().unwrap_or(0).max(0), end)
-        };
-        committed
+        found
             .elements()
             .iter()
-            .map(|found| of(found.partition(), found.offset()))
+            .map(|found| {
+                (
+                    found.partition(),
+                    found.offset().to_raw().unwrap_or(0).max(0),
+                )
+            })
             .collect()
-    }
-
-    /// Committed records, over all partitions.
-    ///
-    /// # Panics
-    /// The broker does not answer.
-    pub fn committed(&self) -> i64 {
-        self.progress().iter().map(|(committed, _)| committed).sum()
     }
 }
 

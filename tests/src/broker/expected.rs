@@ -57,7 +57,10 @@ impl Expected {
             output.as_os_str(),
         ])
         .succeeded();
-        Self { alerts: Alerts::of_replay(&output), dataset }
+        Self {
+            alerts: Alerts::of_replay(&output),
+            dataset,
+        }
     }
 
     /// The events, and behind them in every partition the clock, so that all
@@ -77,8 +80,16 @@ impl Expected {
         let history = deployment.read("churn.alerts.v1");
         Alerts::of_history(&history).expect_same_as(&self.alerts, run);
         let open = open_by_topic(&deployment.read("churn.alerts.current.v1"));
-        assert_eq!(open, open_by_history(&history), "{run}: what is open, by topic and by history");
-        assert_eq!(deployment.read("churn.dead-letters.v1"), [], "{run}: dead letters");
+        assert_eq!(
+            open,
+            open_by_history(&history),
+            "{run}: what is open, by topic and by history"
+        );
+        assert_eq!(
+            deployment.read("churn.dead-letters.v1"),
+            [],
+            "{run}: dead letters"
+        );
         verify_changelog(deployment, run, processes);
     }
 }
@@ -98,17 +109,31 @@ fn verify_changelog(deployment: &Deployment, run: &str, processes: &[(&str, Valu
             deployment.start(instance, &settings)
         })
         .collect();
-    let total = |metric| running.iter().map(|process| process.metric(metric)).sum::<f64>();
+    let total = |metric| {
+        running
+            .iter()
+            .map(|process| process.metric(metric))
+            .sum::<f64>()
+    };
     wait_for("all partitions restored", || {
         let assigned = total("churnwatch_partitions_assigned") as usize;
-        let ready = running.iter().all(|process| process.get("/readyz").0 == 200);
+        let ready = running
+            .iter()
+            .all(|process| process.get("/readyz").0 == 200);
         (assigned == before.len() && ready).then_some(())
     });
-    assert!(total("churnwatch_restore_rows_total") > 0.0, "{run}: rows restored");
+    assert!(
+        total("churnwatch_restore_rows_total") > 0.0,
+        "{run}: rows restored"
+    );
     assert_eq!(total("churnwatch_alerts_total"), 0.0, "{run}: raised again");
     for process in running {
         let ended = process.stop();
         assert!(!ended.log.contains("rebuilding"), "{run}: {}", ended.log);
     }
-    assert_eq!(deployment.group().progress(), before, "{run}: offsets moved");
+    assert_eq!(
+        deployment.group().progress(),
+        before,
+        "{run}: offsets moved"
+    );
 }

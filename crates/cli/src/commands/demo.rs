@@ -51,7 +51,11 @@ pub(crate) struct DemoArgs {
 
 pub(crate) fn run(args: DemoArgs) -> Result<(), Exit> {
     let config = Config::load(args.config.config.as_deref())?;
-    if args.produce { produce(&config, args.rate) } else { show(&args, &config) }
+    if args.produce {
+        produce(&config, args.rate)
+    } else {
+        show(&args, &config)
+    }
 }
 
 fn show(args: &DemoArgs, config: &Config) -> Result<(), Exit> {
@@ -82,8 +86,10 @@ fn show(args: &DemoArgs, config: &Config) -> Result<(), Exit> {
             let mut out = io::stdout().lock();
             writeln!(out, "{}", alerts_table(&found)).or_exit(Failure::Output)?;
             writeln!(out, "{}", stories_told(&found)).or_exit(Failure::Output)?;
-            let opened: Vec<&AlertBody> =
-                found.iter().filter(|alert| alert.transition == TransitionKind::Opened).collect();
+            let opened: Vec<&AlertBody> = found
+                .iter()
+                .filter(|alert| alert.transition == TransitionKind::Opened)
+                .collect();
             writeln!(
                 out,
                 "{} alerts opened, {} of them outside of the stories; {} transitions in all, from {} \
@@ -120,7 +126,8 @@ fn show(args: &DemoArgs, config: &Config) -> Result<(), Exit> {
 fn is_told(alert: &AlertBody) -> bool {
     STORIES.iter().any(|story| {
         let signal = alert.signal.as_str();
-        alert.account_id == story.account && (signal == story.signal || story.also.contains(&signal))
+        alert.account_id == story.account
+            && (signal == story.signal || story.also.contains(&signal))
     })
 }
 
@@ -167,13 +174,17 @@ fn produce(config: &Config, rate: u64) -> Result<(), Exit> {
     let fleet = Fleet::generate(demo::SEED);
     let began = Instant::now();
     for (sent, record) in (0_u64..).zip(fleet.records()) {
-        producer.send(&record.key, record.json.as_bytes()).or_exit(Failure::Unavailable)?;
+        producer
+            .send(&record.key, record.json.as_bytes())
+            .or_exit(Failure::Unavailable)?;
         if rate > 0 && sent % 100 == 99 {
             let due = Duration::from_secs_f64(sent as f64 / rate as f64);
             std::thread::sleep(due.saturating_sub(began.elapsed()));
         }
     }
-    let sent = producer.flush(Duration::from_secs(60)).or_exit(Failure::Unavailable)?;
+    let sent = producer
+        .flush(Duration::from_secs(60))
+        .or_exit(Failure::Unavailable)?;
     eprintln!(
         "{sent} events written to {} in {:.1} s",
         config.kafka.topics.events(),

@@ -39,16 +39,30 @@ fn write(path: &Path, text: &str) -> anyhow::Result<()> {
 fn documents() -> Vec<(PathBuf, String)> {
     let mut documents: Vec<(PathBuf, String)> = churnwatch_wire::schemas()
         .into_iter()
-        .map(|(file, schema)| (Path::new("docs/schemas").join(file), format!("{schema:#}\n")))
+        .map(|(file, schema)| {
+            (
+                Path::new("docs/schemas").join(file),
+                format!("{schema:#}\n"),
+            )
+        })
         .collect();
     let mut add = |path: &str, text: String| documents.push((PathBuf::from(path), text));
-    add("docs/schemas/asyncapi.json", format!("{:#}\n", churnwatch_wire::asyncapi()));
+    add(
+        "docs/schemas/asyncapi.json",
+        format!("{:#}\n", churnwatch_wire::asyncapi()),
+    );
     add("docs/configuration.md", config::reference_markdown());
-    add("docs/metrics.md", churnwatch_telemetry::reference_markdown());
+    add(
+        "docs/metrics.md",
+        churnwatch_telemetry::reference_markdown(),
+    );
     add("docs/cli.md", commands_markdown());
     add("docs/signals/README.md", signals_index());
     for &signal in SignalId::ALL {
-        add(&format!("docs/signals/{}.md", signal.as_str()), signal_page(signal));
+        add(
+            &format!("docs/signals/{}.md", signal.as_str()),
+            signal_page(signal),
+        );
     }
     documents
 }
@@ -76,7 +90,10 @@ fn describe(out: &mut String, command: &mut clap::Command) {
         let name = sub.get_bin_name().unwrap_or(sub.get_name()).to_owned();
         let help = sub.clone().term_width(90).render_long_help().to_string();
         let help: Vec<&str> = help.lines().map(str::trim_end).collect();
-        out.push_str(&format!("\n## `{name}`\n\n```text\n{}\n```\n", help.join("\n").trim()));
+        out.push_str(&format!(
+            "\n## `{name}`\n\n```text\n{}\n```\n",
+            help.join("\n").trim()
+        ));
         describe(out, sub);
     }
 }
@@ -89,7 +106,10 @@ fn signals_index() -> String {
     );
     for &signal in SignalId::ALL {
         let (name, about) = (signal.as_str(), signal.about());
-        out.push_str(&format!("| [`{name}`]({name}.md) | {} | {} |\n", about.title, about.playbook.title));
+        out.push_str(&format!(
+            "| [`{name}`]({name}.md) | {} | {} |\n",
+            about.title, about.playbook.title
+        ));
     }
     out
 }
@@ -109,13 +129,23 @@ fn signal_page(signal: SignalId) -> String {
         signal.as_str()
     );
     // Links between modules lead nowhere outside of the code's documentation.
-    out.push_str(&manual.join("\n").replace("[`crate::account::rhythm`]", "`account::rhythm`"));
-    out.push_str(&format!("\n\n## In its alerts\n\n- `score`: {}\n- `observed`, `expected`, `threshold`: {}\n", about.score, about.unit));
+    out.push_str(
+        &manual
+            .join("\n")
+            .replace("[`crate::account::rhythm`]", "`account::rhythm`"),
+    );
+    out.push_str(&format!(
+        "\n\n## In its alerts\n\n- `score`: {}\n- `observed`, `expected`, `threshold`: {}\n",
+        about.score, about.unit
+    ));
     out.push_str("\nLikely causes:\n\n");
     for cause in about.likely_causes {
         out.push_str(&format!("- {cause}\n"));
     }
-    out.push_str(&format!("\nPlaybook `{}`, {}:\n\n", about.playbook.id, about.playbook.title));
+    out.push_str(&format!(
+        "\nPlaybook `{}`, {}:\n\n",
+        about.playbook.id, about.playbook.title
+    ));
     for (number, step) in (1..).zip(about.playbook.steps) {
         out.push_str(&format!("{number}. {step}\n"));
     }
@@ -130,14 +160,24 @@ mod tests {
     fn every_signal_has_a_page_and_stands_in_every_reference() {
         let documents = documents();
         let text = |path: &str| {
-            documents.iter().find(|(known, _)| known == Path::new(path)).map(|(_, text)| text)
+            documents
+                .iter()
+                .find(|(known, _)| known == Path::new(path))
+                .map(|(_, text)| text)
         };
         for &signal in SignalId::ALL {
             let name = signal.as_str();
-            assert!(text(&format!("docs/signals/{name}.md")).is_some(), "{name} has no page");
+            assert!(
+                text(&format!("docs/signals/{name}.md")).is_some(),
+                "{name} has no page"
+            );
             let manual = text("docs/configuration.md").expect("the configuration's manual");
-            assert!(manual.contains(&format!("`rules.signals.{name}`")), "{name} has no key");
-            let schema = text("docs/schemas/alert.body.v1.schema.json").expect("the alert's schema");
+            assert!(
+                manual.contains(&format!("`rules.signals.{name}`")),
+                "{name} has no key"
+            );
+            let schema =
+                text("docs/schemas/alert.body.v1.schema.json").expect("the alert's schema");
             assert!(schema.contains(name), "{name} is not in the alert's schema");
         }
     }

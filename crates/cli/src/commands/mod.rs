@@ -36,7 +36,12 @@ pub(crate) struct Cli {
     verbose: u8,
 
     /// Format of the logs on the standard error.
-    #[arg(long, global = true, default_value = "human", value_name = "human|json")]
+    #[arg(
+        long,
+        global = true,
+        default_value = "human",
+        value_name = "human|json"
+    )]
     pub(crate) log_format: LogFormat,
 }
 
@@ -111,7 +116,10 @@ mod tests {
     fn the_exit_codes_of_the_help_are_those_of_the_program() {
         let help = Cli::command().render_long_help().to_string();
         for (_, code, _) in crate::exit::CODES {
-            assert!(help.contains(&code.to_string()), "{code} is not in the help");
+            assert!(
+                help.contains(&code.to_string()),
+                "{code} is not in the help"
+            );
         }
     }
 }

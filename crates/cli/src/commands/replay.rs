@@ -89,7 +89,8 @@ impl Summary {
             .encode()
             .lines()
             .filter(|line| {
-                line.strip_prefix(name).is_some_and(|rest| rest.starts_with([' ', '{']))
+                line.strip_prefix(name)
+                    .is_some_and(|rest| rest.starts_with([' ', '{']))
             })
             .filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok())
             .sum()
@@ -113,7 +114,10 @@ pub(crate) fn run(args: ReplayArgs) -> Result<(), Exit> {
             Some(path) => format!("they stand in {}", path.display()),
             None => "see them with --dead-letters FILE".to_owned(),
         };
-        tracing::warn!("{rejected} of {} records could not be used; {where_to}", summary.records);
+        tracing::warn!(
+            "{rejected} of {} records could not be used; {where_to}",
+            summary.records
+        );
     }
     let expired = summary.total("churnwatch_expired_total");
     if expired > 0.0 {
@@ -134,16 +138,27 @@ pub(crate) fn replay(replay: &Replay<'_>) -> Result<Summary, Exit> {
     let source = FileSource::open(replay.input, replay.now).or_exit(Failure::Input)?;
     let progress = source.progress();
     let alerts = create(replay.output).or_exit(Failure::Output)?;
-    let dead_letters = replay.dead_letters.map(create).transpose().or_exit(Failure::Output)?;
+    let dead_letters = replay
+        .dead_letters
+        .map(create)
+        .transpose()
+        .or_exit(Failure::Output)?;
     let scores = match replay.scores {
         Some(path) => Scores::to(create(path).or_exit(Failure::Output)?),
         None => Scores::default(),
     };
     let config = replay.config;
-    let rules = Rules { report_scores: replay.scores.is_some(), ..config.rules.clone() };
+    let rules = Rules {
+        report_scores: replay.scores.is_some(),
+        ..config.rules.clone()
+    };
     let state = StateDir::temporary(config.store.options())?;
     let metrics = Arc::new(Metrics::new(env!("CARGO_PKG_VERSION")));
-    let name = replay.input.iter().map(|path| path.display().to_string()).collect::<Vec<_>>();
+    let name = replay
+        .input
+        .iter()
+        .map(|path| path.display().to_string())
+        .collect::<Vec<_>>();
     let settings = Settings {
         worker: "replay".to_owned(),
         origin: Origin {
@@ -181,7 +196,10 @@ pub(crate) fn replay(replay: &Replay<'_>) -> Result<Summary, Exit> {
     let result = detector.run();
     watch.end();
     result?;
-    Ok(Summary { records: progress.records(), metrics })
+    Ok(Summary {
+        records: progress.records(),
+        metrics,
+    })
 }
 
 /// A replay that is interrupted ends; what it wrote stands.
@@ -207,7 +225,10 @@ struct Watch {
 impl Watch {
     fn begin(progress: Arc<Progress>) -> Self {
         if !io::stderr().is_terminal() || progress.total_bytes == 0 {
-            return Self { bar: ProgressBar::hidden(), thread: None };
+            return Self {
+                bar: ProgressBar::hidden(),
+                thread: None,
+            };
         }
         let bar = ProgressBar::new(progress.total_bytes);
         let style = ProgressStyle::with_template(
@@ -226,7 +247,10 @@ impl Watch {
                 }
             }
         });
-        Self { bar, thread: Some((thread, done)) }
+        Self {
+            bar,
+            thread: Some((thread, done)),
+        }
     }
 
     fn end(self) {

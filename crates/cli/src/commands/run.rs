@@ -49,9 +49,10 @@ const MAX_BACKOFF: Duration = Duration::from_secs(10);
 
 pub(crate) fn run(args: RunArgs) -> Result<(), Exit> {
     let config = Arc::new(Config::load(args.config.config.as_deref())?);
-    let token = config
-        .http_token()
-        .map_err(|message| Exit { failure: Failure::Config, error: anyhow::anyhow!(message) })?;
+    let token = config.http_token().map_err(|message| Exit {
+        failure: Failure::Config,
+        error: anyhow::anyhow!(message),
+    })?;
     let state = StateDir::open(&config.state_dir, config.store.options())?;
     let metrics = Arc::new(Metrics::new(env!("CARGO_PKG_VERSION")));
     let health = Health::awaiting(["broker"]);
@@ -68,7 +69,11 @@ pub(crate) fn run(args: RunArgs) -> Result<(), Exit> {
             max_heartbeat_age: MAX_HEARTBEAT_AGE,
             token,
         },
-        churnwatch_ops::Shown { metrics: metrics.clone(), health: health.clone(), views: None },
+        churnwatch_ops::Shown {
+            metrics: metrics.clone(),
+            health: health.clone(),
+            views: None,
+        },
     ));
     let server = server.or_exit(Failure::Config)?;
     tracing::info!(address = %server.address(), "serving /metrics, /livez and /readyz");
@@ -91,9 +96,10 @@ pub(crate) fn run(args: RunArgs) -> Result<(), Exit> {
 /// Sets `stop` at the first SIGTERM or SIGINT; ends the program at a later one,
 /// which is not the same one passed on twice by whoever supervises us.
 async fn stop_on_signals(stop: Arc<AtomicBool>) {
-    let (Ok(mut terminate), Ok(mut interrupt)) =
-        (signal(SignalKind::terminate()), signal(SignalKind::interrupt()))
-    else {
+    let (Ok(mut terminate), Ok(mut interrupt)) = (
+        signal(SignalKind::terminate()),
+        signal(SignalKind::interrupt()),
+    ) else {
         tracing::error!("signals cannot be received; stop the process by SIGKILL, nothing is lost");
         return;
     };
@@ -121,7 +127,9 @@ fn detect(
     health: &Health,
     stop: &Arc<AtomicBool>,
 ) -> Result<(), Exit> {
-    let Some(partitions) = check_topics(config, args.dev, health, stop)? else { return Ok(()) };
+    let Some(partitions) = check_topics(config, args.dev, health, stop)? else {
+        return Ok(());
+    };
     if config.workers > partitions as usize {
         tracing::warn!(
             workers = config.workers,
@@ -134,14 +142,20 @@ fn detect(
         let detector = detector(index, partitions, config, state, metrics, health, stop)?;
         let name = format!("detect-{index}");
         let work = work(detector, stop.clone());
-        let worker = thread::Builder::new().name(name).spawn(work).or_exit(Failure::Internal)?;
+        let worker = thread::Builder::new()
+            .name(name)
+            .spawn(work)
+            .or_exit(Failure::Internal)?;
         workers.push(worker);
     }
     let memory = watch_memory(state.clone(), metrics.clone(), stop.clone());
     let mut result = Ok(());
     for worker in workers {
         let ended = worker.join().unwrap_or_else(|_| {
-            Err(Exit { failure: Failure::Internal, error: anyhow::anyhow!("a worker panicked") })
+            Err(Exit {
+                failure: Failure::Internal,
+                error: anyhow::anyhow!("a worker panicked"),
+            })
         });
         result = result.and(ended);
     }
@@ -163,7 +177,10 @@ fn detector(
     health: &Health,
     stop: &Arc<AtomicBool>,
 ) -> Result<KafkaDetector, Exit> {
-    let reporting = Reporting { metrics: metrics.clone(), health: health.clone() };
+    let reporting = Reporting {
+        metrics: metrics.clone(),
+        health: health.clone(),
+    };
     let source =
         KafkaSource::new(&config.kafka, index, reporting.clone()).or_exit(Failure::Config)?;
     let mut sink = KafkaSink::new(&config.kafka, index, source.membership(), &reporting)
@@ -176,7 +193,10 @@ fn detector(
     }
     let changelog =
         KafkaChangelog::new(&config.kafka, index, &reporting).or_exit(Failure::Config)?;
-    let rules = Rules { report_scores: false, ..config.rules.clone() };
+    let rules = Rules {
+        report_scores: false,
+        ..config.rules.clone()
+    };
     let settings = Settings {
         worker: format!("detect-{index}"),
         origin: Origin {
@@ -224,7 +244,14 @@ fn work(
         if let Err(error) = &result {
             tracing::error!(%error, "a worker ends");
         }
-        Ok(result?)
+        result.map_err(|error| match error {
+            // What files would be for a replay is the broker here.
+            DetectError::Source(_) | DetectError::Commit(_) => Exit {
+                failure: Failure::Unavailable,
+                error: error.into(),
+            },
+            other => other.into(),
+        })
     }
 }
 
@@ -253,7 +280,10 @@ fn check_topics(
                 }
                 if !report.errors.is_empty() {
                     let error = anyhow::anyhow!("{}", report.errors.join("\n       "));
-                    return Err(Exit { failure: Failure::Unavailable, error });
+                    return Err(Exit {
+                        failure: Failure::Unavailable,
+                        error,
+                    });
                 }
                 health.set_cause("broker", None);
                 return Ok(u32::try_from(report.partitions).ok());
@@ -287,7 +317,10 @@ fn watch_memory(
             if let Ok(used) = state.memory() {
                 let set = |part: MemoryPart, bytes: u64| {
                     let bytes = i64::try_from(bytes).unwrap_or(i64::MAX);
-                    metrics.rocksdb_memory_bytes.with([part.as_str()]).set(bytes);
+                    metrics
+                        .rocksdb_memory_bytes
+                        .with([part.as_str()])
+                        .set(bytes);
                 };
                 set(MemoryPart::BlockCache, used.block_cache);
                 set(MemoryPart::Memtables, used.memtables);

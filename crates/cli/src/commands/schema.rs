@@ -19,16 +19,26 @@ const SUFFIX: &str = ".schema.json";
 
 pub(crate) fn run(args: &SchemaArgs) -> Result<(), Exit> {
     let schemas = churnwatch_wire::schemas();
-    let names = || schemas.iter().map(|(file, _)| file.trim_end_matches(SUFFIX));
+    let names = || {
+        schemas
+            .iter()
+            .map(|(file, _)| file.trim_end_matches(SUFFIX))
+    };
     let Some(name) = &args.name else {
-        let list: String = names().chain(["asyncapi"]).flat_map(|name| [name, "\n"]).collect();
+        let list: String = names()
+            .chain(["asyncapi"])
+            .flat_map(|name| [name, "\n"])
+            .collect();
         return output::print(&list).or_exit(Failure::Output);
     };
     if name == "asyncapi" {
         let text = format!("{:#}\n", churnwatch_wire::asyncapi());
         return output::print(&text).or_exit(Failure::Output);
     }
-    match schemas.iter().find(|(file, _)| file.trim_end_matches(SUFFIX) == name) {
+    match schemas
+        .iter()
+        .find(|(file, _)| file.trim_end_matches(SUFFIX) == name)
+    {
         Some((_, schema)) => output::print(&format!("{schema:#}\n")).or_exit(Failure::Output),
         None => Err(Exit {
             failure: Failure::Usage,

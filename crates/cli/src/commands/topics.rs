@@ -60,23 +60,37 @@ impl From<TopicReport> for Row {
             Outcome::Created => ("created", Vec::new()),
             Outcome::WouldCreate => ("would create", Vec::new()),
             Outcome::Exists => ("exists", Vec::new()),
-            Outcome::Differs(differences) => {
-                ("differs", differences.iter().map(ToString::to_string).collect())
-            }
+            Outcome::Differs(differences) => (
+                "differs",
+                differences.iter().map(ToString::to_string).collect(),
+            ),
         };
-        Self { topic: report.topic, outcome, differences }
+        Self {
+            topic: report.topic,
+            outcome,
+            differences,
+        }
     }
 }
 
 pub(crate) fn run(args: TopicsArgs) -> Result<(), Exit> {
     let TopicsCommand::Create(args) = args.command;
     let config = Config::load(args.config.config.as_deref())?;
-    let reports = topics::create(&config.kafka, args.partitions, args.replication, args.dry_run)
-        .or_exit(Failure::Unavailable)?;
+    let reports = topics::create(
+        &config.kafka,
+        args.partitions,
+        args.replication,
+        args.dry_run,
+    )
+    .or_exit(Failure::Unavailable)?;
     let rows: Vec<Row> = reports.into_iter().map(Row::from).collect();
     let format = Format::or_by_terminal(args.output);
     output::show(format, &rows, &["topic", "outcome", "differences"], |row| {
-        vec![row.topic.clone(), row.outcome.to_owned(), row.differences.join("\n")]
+        vec![
+            row.topic.clone(),
+            row.outcome.to_owned(),
+            row.differences.join("\n"),
+        ]
     })
     .or_exit(Failure::Output)
 }

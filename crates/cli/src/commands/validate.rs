@@ -27,9 +27,10 @@ pub(crate) struct ValidateArgs {
 
 pub(crate) fn run(args: ValidateArgs) -> Result<(), Exit> {
     let config = Config::load(args.config.config.as_deref())?;
-    config
-        .http_token()
-        .map_err(|message| Exit { failure: Failure::Config, error: anyhow::anyhow!(message) })?;
+    config.http_token().map_err(|message| Exit {
+        failure: Failure::Config,
+        error: anyhow::anyhow!(message),
+    })?;
     config.kafka.check_clients().or_exit(Failure::Config)?;
     println!("the configuration is valid");
     if args.offline {
@@ -41,8 +42,14 @@ pub(crate) fn run(args: ValidateArgs) -> Result<(), Exit> {
     }
     if !report.errors.is_empty() {
         let error = anyhow::anyhow!("{}", report.errors.join("\n       "));
-        return Err(Exit { failure: Failure::Unavailable, error });
+        return Err(Exit {
+            failure: Failure::Unavailable,
+            error,
+        });
     }
-    println!("the broker answers, and the topics are fit: {} partitions", report.partitions);
+    println!(
+        "the broker answers, and the topics are fit: {} partitions",
+        report.partitions
+    );
     Ok(())
 }

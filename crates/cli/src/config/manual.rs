@@ -20,15 +20,30 @@ pub(crate) fn reference_markdown() -> String {
     out
 }
 
-fn section(out: &mut String, root: &Value, schema: &Value, defaults: &Value, path: &str, depth: usize) {
-    let Some(properties) = schema.get("properties").and_then(Value::as_object) else { return };
+fn section(
+    out: &mut String,
+    root: &Value,
+    schema: &Value,
+    defaults: &Value,
+    path: &str,
+    depth: usize,
+) {
+    let Some(properties) = schema.get("properties").and_then(Value::as_object) else {
+        return;
+    };
     let mut rows = String::new();
     let mut deeper = Vec::new();
     for (name, property) in properties {
-        let key = if path.is_empty() { name.clone() } else { format!("{path}.{name}") };
+        let key = if path.is_empty() {
+            name.clone()
+        } else {
+            format!("{path}.{name}")
+        };
         let target = resolve(root, property);
         let default = defaults.get(name).unwrap_or(&Value::Null);
-        let meaning = text_of(property).or_else(|| text_of(target)).unwrap_or_default();
+        let meaning = text_of(property)
+            .or_else(|| text_of(target))
+            .unwrap_or_default();
         let has_sections = target.get("properties").is_some() && !is_small(target);
         if has_sections {
             deeper.push((key, target, default, meaning));
@@ -41,7 +56,10 @@ fn section(out: &mut String, root: &Value, schema: &Value, defaults: &Value, pat
         out.push_str(&rows);
     }
     for (key, target, default, meaning) in deeper {
-        out.push_str(&format!("\n{} `{key}`\n\n{meaning}\n", "#".repeat(depth.min(4))));
+        out.push_str(&format!(
+            "\n{} `{key}`\n\n{meaning}\n",
+            "#".repeat(depth.min(4))
+        ));
         section(out, root, target, default, &key, depth + 1);
     }
 }
@@ -72,7 +90,12 @@ fn is_small(schema: &Value) -> bool {
 
 fn text_of(schema: &Value) -> Option<String> {
     let text = schema.get("description")?.as_str()?;
-    Some(text.split_whitespace().collect::<Vec<_>>().join(" ").replace('|', "\\|"))
+    Some(
+        text.split_whitespace()
+            .collect::<Vec<_>>()
+            .join(" ")
+            .replace('|', "\\|"),
+    )
 }
 
 fn shown(default: &Value) -> String {
@@ -81,7 +104,10 @@ fn shown(default: &Value) -> String {
         Value::String(text) if text.is_empty() => "empty".to_owned(),
         Value::Object(map) if map.is_empty() => "none".to_owned(),
         Value::Array(list) if list.is_empty() => "none".to_owned(),
-        other => format!("`{}`", other.to_string().replace('"', "").replace('|', "\\|")),
+        other => format!(
+            "`{}`",
+            other.to_string().replace('"', "").replace('|', "\\|")
+        ),
     }
 }
 
@@ -92,11 +118,19 @@ mod tests {
     #[test]
     fn every_key_of_the_defaults_stands_in_the_manual_with_a_meaning() {
         let manual = reference_markdown();
-        for key in ["`workers`", "`min_fall`", "`bootstrap_servers`", "`idle_clock`", "`block_cache_mib`"] {
+        for key in [
+            "`workers`",
+            "`min_fall`",
+            "`bootstrap_servers`",
+            "`idle_clock`",
+            "`block_cache_mib`",
+        ] {
             assert!(manual.contains(&format!("| {key} |")), "{key} is missing");
         }
-        let silent: Vec<&str> =
-            manual.lines().filter(|line| line.starts_with("| `") && line.ends_with("|  |")).collect();
+        let silent: Vec<&str> = manual
+            .lines()
+            .filter(|line| line.starts_with("| `") && line.ends_with("|  |"))
+            .collect();
         assert!(silent.is_empty(), "keys without a meaning: {silent:?}");
     }
 }

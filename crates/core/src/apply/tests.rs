@@ -73,14 +73,25 @@ fn a_snooze_ends_by_escalation() {
 }
 
 #[test]
-fn what_a_person_resolved_comes_back_as_the_same_episode_within_the_cooldown() {
+fn what_a_person_resolved_stays_quiet_while_the_sign_holds() {
     assert_eq!(
         silent("day 75 resolve usage_silent"),
         [
             "day 70 opened warning",
             "day 73 escalated critical",
             "day 75 resolved manual",
-            "day 75 reopened critical"
+        ]
+    );
+}
+
+#[test]
+fn what_a_person_resolved_speaks_again_when_it_is_worse() {
+    assert_eq!(
+        silent("day 71 resolve usage_silent"),
+        [
+            "day 70 opened warning",
+            "day 71 resolved manual",
+            "day 73 opened critical",
         ]
     );
 }

@@ -139,6 +139,7 @@ macro_rules! registry {
     };
 }
 
+// Stored rows name a signal by its place in this list: it only grows, at its end.
 registry! {
     usage_drop: UsageDrop,
     usage_silent: UsageSilent,
@@ -267,6 +268,13 @@ impl<'a> View<'a> {
             .iter()
             .find(|alert| alert.signal == signal && alert.subject.as_ref() == subject)
             .and_then(|alert| alert.open_episode())
+    }
+
+    /// Whether a signal is ignored for a subject until the sign is gone.
+    pub fn is_muted(&self, signal: SignalId, subject: Option<&UserId>) -> bool {
+        self.account.hot.alerts.iter().any(|alert| {
+            alert.signal == signal && alert.subject.as_ref() == subject && alert.muted.is_some()
+        })
     }
 
     /// The baseline held fast by a running episode.

@@ -324,9 +324,10 @@ impl Signal for TicketSpike {
         }
     }
 
-    /// A look only lets an open alert clear; spikes are judged at each ticket.
+    /// A look only lets an open or muted alert clear; spikes are judged at each ticket.
     fn on_look(&self, view: &View<'_>, found: &mut dyn FnMut(Reading)) {
-        if view.episode(SignalId::TicketSpike, None).is_some() {
+        let signal = SignalId::TicketSpike;
+        if view.episode(signal, None).is_some() || view.is_muted(signal, None) {
             found(self.read(view, false));
         }
     }

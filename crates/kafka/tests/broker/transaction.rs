@@ -285,7 +285,10 @@ fn a_dead_letter_stands_as_it_came_and_one_too_large_is_cut() {
     let mut epoch = epoch(P, 1, 10);
     // The largest that the log takes, and one that only compression got into it.
     let sizes = [7, 1 << 20, 3 << 20];
-    epoch.dead_letters = (0..).zip(sizes).map(|(offset, bytes)| letter(offset, bytes)).collect();
+    epoch.dead_letters = (0..)
+        .zip(sizes)
+        .map(|(offset, bytes)| letter(offset, bytes))
+        .collect();
     sink.commit(&epoch).unwrap();
 
     let consumer: BaseConsumer = ClientConfig::new()
@@ -296,16 +299,28 @@ fn a_dead_letter_stands_as_it_came_and_one_too_large_is_cut() {
         .unwrap();
     let mut list = TopicPartitionList::new();
     let topic = world.settings.topics.dead_letters();
-    list.add_partition_offset(&topic, 0, Offset::Beginning).unwrap();
+    list.add_partition_offset(&topic, 0, Offset::Beginning)
+        .unwrap();
     consumer.assign(&list).unwrap();
     for (offset, bytes) in (0..).zip(sizes) {
         let record = consumer.poll(LIMIT).unwrap().unwrap();
         assert_eq!(record.key(), Some(&b"acme\xff"[..]));
-        assert_eq!(record.timestamp().to_millis(), Some(1_700_000_000_000 + offset));
+        assert_eq!(
+            record.timestamp().to_millis(),
+            Some(1_700_000_000_000 + offset)
+        );
         let headers = record.headers().unwrap();
-        let header = |name: &str| headers.iter().find(|header| header.key == name).map(|header| header.value);
+        let header = |name: &str| {
+            headers
+                .iter()
+                .find(|header| header.key == name)
+                .map(|header| header.value)
+        };
         let text = offset.to_string();
-        assert_eq!(header("__connect.errors.offset"), Some(Some(text.as_bytes())));
+        assert_eq!(
+            header("__connect.errors.offset"),
+            Some(Some(text.as_bytes()))
+        );
         let value = record.payload().unwrap();
         if bytes < 2 << 20 {
             assert_eq!(value.len(), bytes);
@@ -313,7 +328,10 @@ fn a_dead_letter_stands_as_it_came_and_one_too_large_is_cut() {
             assert_eq!(header("none"), Some(None));
         } else {
             assert!(value.len() < bytes && !value.is_empty());
-            assert_eq!(header("churnwatch.value.bytes"), Some(Some(bytes.to_string().as_bytes())));
+            assert_eq!(
+                header("churnwatch.value.bytes"),
+                Some(Some(bytes.to_string().as_bytes()))
+            );
             assert_eq!(header("trace"), None);
         }
     }

@@ -404,12 +404,18 @@ mod tests {
     #[test]
     fn an_offset_is_the_number_of_the_line_blank_ones_included() {
         let dir = tempfile::tempdir().unwrap();
-        let path = write(dir.path(), "gaps", b"\n{\"a\":1}\n{\"a\":2}\n\n \n{\"a\":3}\n");
+        let path = write(
+            dir.path(),
+            "gaps",
+            b"\n{\"a\":1}\n{\"a\":2}\n\n \n{\"a\":3}\n",
+        );
         let mut source = FileSource::open(&[path], None).unwrap();
         source.poll(Duration::ZERO, &mut |_| ()).unwrap();
         source.resume(PARTITION, 0).unwrap();
         let mut offsets = Vec::new();
-        source.poll(Duration::ZERO, &mut |record| offsets.push(record.offset)).unwrap();
+        source
+            .poll(Duration::ZERO, &mut |record| offsets.push(record.offset))
+            .unwrap();
         assert_eq!(offsets, [1, 2, 5]);
     }
 

@@ -49,9 +49,7 @@ impl FileSink {
 
 impl Sink for FileSink {
     fn commit(&mut self, epoch: &Epoch) -> Result<Vec<i64>, CommitError> {
-        self.write(epoch).map_err(|error| {
-            CommitError::Fatal(format!("the output cannot be written: {error}"))
-        })?;
+        self.write(epoch)?;
         Ok(vec![-1; epoch.partitions.len()])
     }
 

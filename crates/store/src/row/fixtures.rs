@@ -207,7 +207,10 @@ fn alert(signal: SignalId, subject: &UserId, at: impl Fn(i64) -> EventTime) -> A
                 second: 6.5,
             },
         }),
-        muted: Some(Muted { level: 7.5 }),
+        muted: Some(Muted {
+            level: 7.5,
+            by_hand: true,
+        }),
     }
 }
 

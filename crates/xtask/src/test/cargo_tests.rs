@@ -13,6 +13,9 @@ const PACKAGE: &str = "churnwatch-tests";
 /// Its test targets that need a broker.
 const NEED_BROKER: [&str; 2] = ["crash", "kafka"];
 
+/// The package whose every integration test needs a broker.
+const BROKER_PACKAGE: &str = "churnwatch-kafka";
+
 /// Every test of the workspace, against the broker at `bootstrap`.
 pub(super) fn run_all(bootstrap: &str, arguments: &[OsString]) -> Result<()> {
     let mut test = process::cargo(["test", "--workspace"])?;
@@ -22,10 +25,19 @@ pub(super) fn run_all(bootstrap: &str, arguments: &[OsString]) -> Result<()> {
 /// Every test but those that need a broker.
 pub(super) fn run_without_broker(arguments: &[OsString]) -> Result<()> {
     println!(
-        "    left out, by --without-broker: the tests {} of {PACKAGE}",
+        "    left out, by --without-broker: the tests {} of {PACKAGE}, and those of {BROKER_PACKAGE} but its unit tests",
         NEED_BROKER.join(" and ")
     );
-    let mut units = process::cargo(["test", "--workspace", "--exclude", PACKAGE])?;
+    let mut units = process::cargo([
+        "test",
+        "--workspace",
+        "--exclude",
+        PACKAGE,
+        "--exclude",
+        BROKER_PACKAGE,
+    ])?;
+    process::run(units.args(arguments).env_remove("KAFKA_BOOTSTRAP"))?;
+    let mut units = process::cargo(["test", "--package", BROKER_PACKAGE, "--lib"])?;
     process::run(units.args(arguments).env_remove("KAFKA_BOOTSTRAP"))?;
 
     let metadata = process::capture(&mut process::cargo([
