@@ -147,10 +147,10 @@ fn what_only_looks_odd_is_used() {
         .find(&day)
         .map_or(0, |at| good[..at].rfind('\n').map_or(0, |end| end + 1));
     let log = [
-        good[..at].as_bytes(),
+        &good.as_bytes()[..at],
         &odd.join(&b'\n'),
         b"\n",
-        good[at..].as_bytes(),
+        &good.as_bytes()[at..],
     ]
     .concat();
     let replayed = bench.replay(&bench.write("odd.ndjson", log));

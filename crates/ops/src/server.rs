@@ -34,7 +34,13 @@ const INDEX: &str = "\
 <li><a href=\"/metrics\">/metrics</a> for Prometheus
 <li><a href=\"/livez\">/livez</a>: do the loops go round?
 <li><a href=\"/readyz\">/readyz</a>: are the partitions assigned and restored?
-</ul>
+{views}</ul>
+";
+
+/// The lines of the index for a process that shows its accounts.
+const VIEWS: &str = "\
+<li><a href=\"/alerts\">/alerts</a>: what is open now
+<li>/accounts/{id}: one account
 ";
 
 /// How to serve.
@@ -164,12 +170,13 @@ fn router(settings: Settings, shown: Shown) -> Router {
         views,
     } = shown;
 
+    let index = INDEX.replace("{views}", if views.is_some() { VIEWS } else { "" });
     let about_accounts = Router::new()
         .route("/accounts/{id}", get(accounts::account))
         .route("/alerts", get(accounts::alerts))
         .with_state(views);
     let mut guarded = Router::new()
-        .route("/", get(|| async { Html(INDEX) }))
+        .route("/", get(|| async { Html(index) }))
         .route("/metrics", get(metrics_text))
         .with_state(metrics)
         .merge(about_accounts)
