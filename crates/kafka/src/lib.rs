@@ -16,17 +16,17 @@
 //! three promise each other:
 //!
 //! - The **source** never chooses a position and delivers nothing of a
-//!   partition before it is resumed; offsets never go back ([`source`]).
+//!   partition before it is resumed; offsets never go back (`source.rs`).
 //! - The **membership** lets a batch be committed only in the stay of its
-//!   partitions in which it was read ([`group`], [`ownership`]).
+//!   partitions in which it was read (`group.rs`, `ownership.rs`).
 //! - The **sink** writes everything of an epoch in one transaction, and says
-//!   exactly whether it is committed, not committed, or unknown ([`sink`]).
+//!   exactly whether it is committed, not committed, or unknown (`sink.rs`).
 //! - Beside each offset stands the place in the changelog that belongs to it
-//!   ([`position`]).
+//!   (`position.rs`).
 //!
 //! Nothing here is async: each worker is a thread of its own, and the calls of
 //! librdkafka that may block for longer than they say are made on another
-//! ([`transaction`]).
+//! (`transaction.rs`).
 
 mod changelog;
 mod client;

@@ -32,6 +32,7 @@ use std::time::{Duration, Instant};
 
 use churnwatch_pipeline::sink::{CommitError, Epoch, PartitionEpoch, Sink};
 use churnwatch_pipeline::source::{ChangelogMark, PartitionId};
+use rdkafka::error::KafkaError;
 use rdkafka::producer::Producer;
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 
@@ -41,12 +42,15 @@ use crate::group::Membership;
 use crate::outgoing::{FittedLetter, Outgoing, headers};
 use crate::position;
 use crate::settings::KafkaSettings;
-use crate::transaction::{CallError, Pending, REPORT_WAIT, Transactions, WATCHDOG_GRACE};
+use crate::transaction::{CallError, Ended, Pending, REPORT_WAIT, Transactions, WATCHDOG_GRACE};
 
 use failure::{Failed, Phase, aborted, failed, needs_a_person, not_sent, verdict};
 
 /// How long an abort may take; a new producer does the same by itself.
 const ABORT_TIME: Duration = Duration::from_secs(5);
+
+/// How long a producer that is thrown away may take for it.
+const END_TIME: Duration = Duration::from_secs(2);
 
 /// One worker's transactional producer.
 pub struct KafkaSink {
@@ -71,8 +75,8 @@ enum State {
     /// The producer introduces itself to the brokers.
     Starting(Transactions, Pending),
     Ready(Transactions),
-    /// The producer is gone, and what the caller holds may be untrue.
-    Spoiled,
+    /// The producer is going, and what the caller holds may be untrue.
+    Spoiled(Option<Ended>),
 }
 
 impl KafkaSink {
@@ -111,30 +115,42 @@ impl KafkaSink {
     /// The producer, ready for a transaction. It is taken out, so that whatever
     /// happens next leaves no half-used producer behind.
     fn take_ready(&mut self) -> Result<Transactions, CommitError> {
-        match std::mem::replace(&mut self.state, State::Spoiled) {
-            State::Ready(transactions) => Ok(transactions),
-            State::Spoiled => Err(CommitError::Aborted(
-                "the producer must be reset after an error".into(),
-            )),
-            State::Starting(transactions, pending) => match transactions.wait(&pending) {
-                Ok(()) => {
-                    self.connection.works();
-                    Ok(transactions)
-                }
-                Err(CallError::Kafka(error))
-                    if error.rdkafka_error_code().is_some_and(needs_a_person) =>
-                {
-                    Err(CommitError::Fatal(format!(
-                        "cannot begin transactions: {error}"
-                    )))
-                }
-                Err(error) => {
-                    let cause = format!("cannot begin transactions: {error}");
-                    self.connection.trouble(cause.clone());
-                    Err(CommitError::Retry(cause))
-                }
-            },
+        let (transactions, pending) = match std::mem::replace(&mut self.state, State::Spoiled(None))
+        {
+            State::Ready(transactions) => return Ok(transactions),
+            spoiled @ State::Spoiled(_) => {
+                self.state = spoiled;
+                let text = "the producer must be reset after an error";
+                return Err(CommitError::Aborted(text.into()));
+            }
+            State::Starting(transactions, pending) => (transactions, pending),
+        };
+        let error = match transactions.wait(&pending) {
+            Ok(()) => {
+                self.connection.works();
+                return Ok(transactions);
+            }
+            Err(error) => error,
+        };
+        let text = format!("cannot begin transactions: {error}");
+        let code = match &error {
+            CallError::Kafka(error) => error.rdkafka_error_code(),
+            CallError::Hung => None,
+        };
+        if code.is_some_and(needs_a_person) {
+            return Err(CommitError::Fatal(text));
         }
+        self.state = if matches!(&error, CallError::Kafka(KafkaError::Transaction(error)) if error.is_retriable())
+        {
+            // The same one goes on trying. Were it thrown away, its request could still be under
+            // way, and fence the next one.
+            let pending = transactions.begin_init(init_time(&self.settings));
+            State::Starting(transactions, pending)
+        } else {
+            State::Spoiled(Some(transactions.end()))
+        };
+        self.connection.trouble(text.clone());
+        Err(CommitError::Retry(text))
     }
 
     /// Everything between begin and commit, for one epoch.
@@ -316,6 +332,7 @@ impl Sink for KafkaSink {
                 if abort && let Err(error) = transactions.abort(left) {
                     tracing::debug!(%error, "the transaction was not aborted by its own producer");
                 }
+                self.state = State::Spoiled(Some(transactions.end()));
                 Err(error)
             }
         }
@@ -323,8 +340,21 @@ impl Sink for KafkaSink {
 
     /// Takes up to the transaction time-out while no broker answers.
     fn reset(&mut self) -> Result<(), CommitError> {
-        // The old one first: it must not send anything once the new one is there.
-        self.state = State::Spoiled;
+        let old = std::mem::replace(&mut self.state, State::Spoiled(None));
+        let ended = match old {
+            State::Ready(transactions) => Some(transactions.end()),
+            State::Spoiled(ended) => ended,
+            State::Starting(..) => {
+                self.state = old;
+                let transactions = self.take_ready()?;
+                self.state = State::Ready(transactions);
+                return Ok(());
+            }
+        };
+        // The old one first: whatever it still does should not meet the new one.
+        if let Some(ended) = ended {
+            ended.wait(END_TIME);
+        }
         self.state = begin(&self.settings, self.worker, &self.connection)
             .map_err(|error| CommitError::Fatal(error.to_string()))?;
         let transactions = self.take_ready()?;
@@ -345,6 +375,10 @@ fn begin(
 ) -> Result<State, ClientError> {
     let config = transactional_producer_config(settings, worker)?;
     let transactions = Transactions::new(&config, Arc::clone(connection))?;
-    let pending = transactions.begin_init(settings.transaction_timeout.get() - WATCHDOG_GRACE);
+    let pending = transactions.begin_init(init_time(settings));
     Ok(State::Starting(transactions, pending))
+}
+
+fn init_time(settings: &KafkaSettings) -> Duration {
+    settings.transaction_timeout.get() - WATCHDOG_GRACE
 }

@@ -142,6 +142,21 @@ pub(crate) struct Transactions {
     // producer, which may block, happens there.
     producer: Arc<TransactionalProducer>,
     calls: mpsc::Sender<Call>,
+    ended: Ended,
+}
+
+/// Tells when a producer is gone: its sender is dropped then.
+pub(crate) struct Ended(mpsc::Receiver<()>);
+
+impl Ended {
+    /// Waits until the producer is gone, and no longer than `limit`.
+    pub(crate) fn wait(&self, limit: Duration) {
+        if self.0.recv_timeout(limit) == Err(mpsc::RecvTimeoutError::Timeout) {
+            tracing::warn!(
+                "a transactional producer is left behind in a call that does not return"
+            );
+        }
+    }
 }
 
 /// A call on its way.
@@ -169,6 +184,7 @@ impl Transactions {
         let producer: Arc<TransactionalProducer> =
             Arc::new(config.create_with_context(Deliveries::new(connection))?);
         let (calls, queue) = mpsc::channel::<Call>();
+        let (ending, ended) = mpsc::channel();
         let served = Arc::clone(&producer);
         thread::Builder::new()
             .name(name)
@@ -177,11 +193,22 @@ impl Transactions {
                     // Nobody waits any more if the caller gave up.
                     let _ = call.answer.send(call.run_until_done(&served));
                 }
+                drop(served);
+                drop(ending);
             })
             .map_err(|error| {
                 KafkaError::ClientCreation(format!("no thread for transactions: {error}"))
             })?;
-        Ok(Self { producer, calls })
+        Ok(Self {
+            producer,
+            calls,
+            ended: Ended(ended),
+        })
+    }
+
+    /// Lets the producer go, on its thread.
+    pub(crate) fn end(self) -> Ended {
+        self.ended
     }
 
     pub(crate) fn producer(&self) -> &TransactionalProducer {

@@ -128,7 +128,7 @@ mod tests {
             .collect();
         assert_eq!(
             slow,
-            [41, 44, 47, 50, 53, 56, 59],
+            [42, 45, 48, 51, 54, 57],
             "a slow rise is followed in steps"
         );
     }
