@@ -13,13 +13,16 @@
 //! at all. After any doubt the loop drops what it holds in memory and reads the
 //! committed position back; it never guesses.
 
+mod assignment;
+mod upkeep;
+
 use std::{
     collections::BTreeMap,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
     },
-    time::{Duration, Instant, SystemTime},
+    time::{Duration, Instant},
 };
 
 use churnwatch_core::{Clock, EventTime, Rules, SourceName, watermark::Timeliness};
@@ -207,15 +210,6 @@ impl<S: Source, K: Sink, C: Changelog> Detector<S, K, C> {
         }
     }
 
-    /// Until the group has said for the first time what is ours, possibly
-    /// nothing, we are not ready.
-    fn note_joining(&mut self) {
-        if !self.has_joined && self.source.has_joined() {
-            self.has_joined = true;
-            self.report_assignment();
-        }
-    }
-
     /// One poll; each record makes its whole journey before the next.
     fn poll_once(&mut self, timeout: Duration) -> Result<Polled, DetectError> {
         let Self {
@@ -343,225 +337,6 @@ impl<S: Source, K: Sink, C: Changelog> Detector<S, K, C> {
         Ok(())
     }
 
-    fn observe_latency(&self, alerts: &[crate::sink::Emission]) {
-        let Some(now) = now() else { return };
-        let seconds = |since: EventTime| (now.as_millis() - since.as_millis()).max(0) as f64 / 1e3;
-        for alert in alerts {
-            let of = |from: LatencyFrom| self.metrics.end_to_end_seconds.with([from.as_str()]);
-            of(LatencyFrom::EventTime).observe(seconds(alert.transition.at));
-            if let Some(appended_at) = alert.appended_at {
-                of(LatencyFrom::AppendTime).observe(seconds(appended_at));
-            }
-        }
-    }
-
-    fn assigned(&mut self, partitions: &[PartitionId]) -> Result<(), DetectError> {
-        self.count_rebalance(RebalanceEvent::Assigned, partitions);
-        self.refuse_new_partitions(partitions)?;
-        self.source.accept(partitions)?;
-        for &partition in partitions {
-            self.restores.insert(partition, Restore::new(partition));
-        }
-        self.report_assignment();
-        Ok(())
-    }
-
-    /// The log may be given more partitions while we run. From then on its
-    /// producers put accounts where their state is not.
-    fn refuse_new_partitions(&self, partitions: &[PartitionId]) -> Result<(), StoreError> {
-        let stored = self.settings.partitions;
-        match partitions
-            .iter()
-            .filter_map(|partition| u32::try_from(partition.0).ok())
-            .max()
-        {
-            Some(last) if last >= stored => Err(StoreError::PartitionCount {
-                stored,
-                actual: last + 1,
-            }),
-            _ => Ok(()),
-        }
-    }
-
-    /// Partitions go: the open epoch is finished while it still may be, and
-    /// dropped where somebody else may own them already.
-    fn revoked(&mut self, partitions: &[PartitionId], lost: bool) -> Result<(), DetectError> {
-        let event = if lost {
-            RebalanceEvent::Lost
-        } else {
-            RebalanceEvent::Revoked
-        };
-        self.count_rebalance(event, partitions);
-        let committed = if lost { Ok(()) } else { self.commit() };
-        if lost || committed.is_err() {
-            // An epoch spans all partitions of the worker, so all fall back.
-            self.roll_back(partitions);
-        }
-        for partition in partitions {
-            self.end_restore(*partition);
-            self.tasks.remove(partition);
-            self.last_record.remove(partition);
-            self.metrics.forget_partition(partition.0);
-        }
-        self.source.release(partitions, lost)?;
-        self.report_assignment();
-        committed
-    }
-
-    /// Forgets how far the restoring of a partition has come. The changelog is
-    /// let go only if it is this partition's that is being read.
-    fn end_restore(&mut self, partition: PartitionId) {
-        let Some(restore) = self.restores.remove(&partition) else {
-            return;
-        };
-        if restore.is_reading() {
-            self.changelog.end();
-        }
-        if restore.is_stopped() {
-            // Whoever owns it now has to say so.
-            self.report(&stopped_part(partition), None);
-        }
-    }
-
-    /// Forgets everything that is not committed. Tasks that stay are restored
-    /// anew from what is committed; `except` go anyway.
-    fn roll_back(&mut self, except: &[PartitionId]) {
-        self.batch.discard();
-        for (partition, task) in std::mem::take(&mut self.tasks) {
-            drop(task.into_store());
-            if !except.contains(&partition) {
-                if let Err(error) = self.source.pause(partition) {
-                    tracing::debug!(%error, partition = partition.0, "pausing");
-                }
-                self.restores.insert(partition, Restore::new(partition));
-            }
-        }
-    }
-
-    /// Restores one partition at a time, a step between two polls. The one
-    /// whose changelog is being read goes on first: there is one reader.
-    fn restore_some(&mut self) -> Result<(), DetectError> {
-        let reading = self.restores.values().find(|restore| restore.is_reading());
-        let next = reading.or_else(|| self.restores.values().find(|restore| !restore.is_stopped()));
-        let Some(partition) = next.map(|restore| restore.partition) else {
-            return Ok(());
-        };
-        let Some(restore) = self.restores.get_mut(&partition) else {
-            return Ok(());
-        };
-        let place = Place {
-            state: &self.state,
-            partitions: self.settings.partitions,
-            cached_accounts: self.settings.cached_accounts,
-        };
-        let rows_before = restore.rows;
-        let step = restore.step(&mut self.source, &mut self.changelog, &place, RESTORE_STEP);
-        let rows = restore.rows - rows_before;
-        self.metrics.restore_rows_total.of(partition.0).inc_by(rows);
-        self.metrics
-            .restore_progress_ratio
-            .of(partition.0)
-            .set(restore.progress);
-        match step {
-            Ok(Step::Going) => Ok(()),
-            Ok(Step::Stopped(reason)) => {
-                tracing::error!(partition = partition.0, reason, "this partition is stopped");
-                self.report(&stopped_part(partition), Some(reason));
-                self.report_assignment();
-                Ok(())
-            }
-            Ok(Step::Ready(task)) => {
-                self.metrics
-                    .restore_seconds
-                    .observe(restore.began.elapsed().as_secs_f64());
-                tracing::info!(
-                    partition = partition.0,
-                    offset = task.next_offset,
-                    rows = restore.rows,
-                    "restored"
-                );
-                self.restores.remove(&partition);
-                self.source.resume(partition, task.next_offset)?;
-                self.last_record.insert(partition, Instant::now());
-                self.tasks.insert(partition, *task);
-                self.report_assignment();
-                Ok(())
-            }
-            Err(RestoreError::Source(error)) => {
-                self.changelog.end();
-                self.restores.insert(partition, Restore::new(partition));
-                Err(error.into())
-            }
-            Err(RestoreError::Store(error)) => Err(error.into()),
-        }
-    }
-
-    /// Writes the clock into partitions that have been idle: time passes there
-    /// too. Only where a look is due by it, so that a quiet log stays small.
-    fn write_clocks(&mut self) -> Result<(), DetectError> {
-        let (Some(idle), Some(now)) = (self.settings.idle_clock, now()) else {
-            return Ok(());
-        };
-        let disorder_ms = self.rules.time.tolerance().disorder_ms;
-        let time = now.plus_millis(-disorder_ms);
-        for (&partition, task) in &self.tasks {
-            let last = self.last_record.get(&partition);
-            if last.is_some_and(|last| last.elapsed() < idle) || !task.is_due_by(time) {
-                continue;
-            }
-            // Should something be waiting there after all, the clock stands
-            // behind it in the log, and is read after it.
-            let clock = Clock {
-                source: SourceName::log(),
-                shard: 0,
-                shards: 1,
-                time,
-            };
-            self.sink
-                .write_clock(partition, churnwatch_wire::encode_clock(&clock));
-            self.last_record.insert(partition, Instant::now());
-        }
-        Ok(())
-    }
-
-    /// What must be done now and then: flush, measure.
-    fn upkeep(&mut self) -> Result<(), DetectError> {
-        if self.last_upkeep.elapsed() < Duration::from_secs(1) {
-            return Ok(());
-        }
-        self.last_upkeep = Instant::now();
-        let wall_clock = now();
-        let ends = self.source.ends();
-        let tolerance = self.rules.time.tolerance();
-        let mut cached = 0;
-        for (partition, task) in &mut self.tasks {
-            task.store
-                .flush_if_older_than(self.settings.flush_interval, self.last_upkeep)?;
-            cached += task.cached_accounts();
-            let bytes = task.store.approximate_bytes()?;
-            self.metrics
-                .state_bytes
-                .of(partition.0)
-                .set(bytes.try_into().unwrap_or(i64::MAX));
-            if let (Some(now), Some(watermark)) =
-                (wall_clock, task.time().look_watermark(tolerance))
-            {
-                let lag = (now.as_millis() - watermark.as_millis()) as f64 / 1e3;
-                self.metrics.watermark_lag_seconds.of(partition.0).set(lag);
-            }
-            if let Some(end) = ends.get(partition) {
-                self.metrics
-                    .consumer_lag_records
-                    .of(partition.0)
-                    .set(end - task.next_offset);
-            }
-        }
-        self.shares
-            .accounts_cached
-            .set(cached.try_into().unwrap_or(i64::MAX));
-        Ok(())
-    }
-
     /// The input has ended: time goes on to where it is told to, and what is
     /// due by then is looked at.
     fn finish(&mut self) -> Result<(), DetectError> {
@@ -670,35 +445,6 @@ impl<S: Source, K: Sink, C: Changelog> Detector<S, K, C> {
         self.restores.clear();
     }
 
-    fn count_rebalance(&self, event: RebalanceEvent, partitions: &[PartitionId]) {
-        tracing::info!(
-            event = event.as_str(),
-            ?partitions,
-            worker = self.settings.worker,
-            "rebalance"
-        );
-        self.metrics
-            .rebalances_total
-            .with([event.as_str()])
-            .inc_by(partitions.len() as u64);
-    }
-
-    fn report_assignment(&mut self) {
-        let assigned = self.tasks.len() + self.restores.len();
-        self.shares
-            .partitions_assigned
-            .set(assigned.try_into().unwrap_or(i64::MAX));
-        let restoring: Vec<String> = self
-            .restores
-            .values()
-            .filter(|restore| !restore.is_stopped())
-            .map(|restore| restore.partition.to_string())
-            .collect();
-        let cause = (!restoring.is_empty())
-            .then(|| format!("restoring partitions {}", restoring.join(", ")));
-        self.report("assignment", cause);
-    }
-
     fn report(&self, part: &str, cause: Option<String>) {
         self.health
             .set_cause(&format!("{} {part}", self.settings.worker), cause);
@@ -765,11 +511,6 @@ fn journey(
     Ok(())
 }
 
-/// The part of the worker's health that says why a partition is stopped.
-fn stopped_part(partition: PartitionId) -> String {
-    format!("partition {partition}")
-}
-
 /// Checks what the bytes alone cannot tell: the key and the clock of the sender.
 fn check(
     decoded: Record,
@@ -810,14 +551,4 @@ fn after(task: &Task) -> RecordRef<'static> {
         value: None,
         headers: &NoHeaders,
     }
-}
-
-/// The wall clock, which serves metrics and idle clocks only.
-fn now() -> Option<EventTime> {
-    let since_epoch = SystemTime::now()
-        .duration_since(SystemTime::UNIX_EPOCH)
-        .ok()?;
-    Some(EventTime::from_millis(
-        since_epoch.as_millis().try_into().ok()?,
-    ))
 }

@@ -15,8 +15,9 @@ use super::spec::TopicSpec;
 use crate::client::{ClientError, admin_config, log_line};
 use crate::settings::KafkaSettings;
 
-/// How long one question to the brokers may take.
-const ANSWER_TIME: Duration = Duration::from_secs(15);
+/// How long one question to the brokers may take. A process that waits for its
+/// broker asks again and again, and must end soon when it is told to.
+const ANSWER_TIME: Duration = Duration::from_secs(5);
 
 /// Why topics could not be looked up or made.
 #[derive(Debug, thiserror::Error)]

@@ -1,0 +1,197 @@
+//! Which partitions are ours: what comes, what goes, and what must be restored
+//! before it can be read.
+
+use super::*;
+
+/// The part of the worker's health that says why a partition is stopped.
+fn stopped_part(partition: PartitionId) -> String {
+    format!("partition {partition}")
+}
+
+impl<S: Source, K: Sink, C: Changelog> Detector<S, K, C> {
+    /// Until the group has said for the first time what is ours, possibly
+    /// nothing, we are not ready.
+    pub(super) fn note_joining(&mut self) {
+        if !self.has_joined && self.source.has_joined() {
+            self.has_joined = true;
+            self.report_assignment();
+        }
+    }
+
+    pub(super) fn assigned(&mut self, partitions: &[PartitionId]) -> Result<(), DetectError> {
+        self.count_rebalance(RebalanceEvent::Assigned, partitions);
+        self.refuse_new_partitions(partitions)?;
+        self.source.accept(partitions)?;
+        for &partition in partitions {
+            self.restores.insert(partition, Restore::new(partition));
+        }
+        self.report_assignment();
+        Ok(())
+    }
+
+    /// The log may be given more partitions while we run. From then on its
+    /// producers put accounts where their state is not.
+    pub(super) fn refuse_new_partitions(
+        &self,
+        partitions: &[PartitionId],
+    ) -> Result<(), StoreError> {
+        let stored = self.settings.partitions;
+        match partitions
+            .iter()
+            .filter_map(|partition| u32::try_from(partition.0).ok())
+            .max()
+        {
+            Some(last) if last >= stored => Err(StoreError::PartitionCount {
+                stored,
+                actual: last + 1,
+            }),
+            _ => Ok(()),
+        }
+    }
+
+    /// Partitions go: the open epoch is finished while it still may be, and
+    /// dropped where somebody else may own them already.
+    pub(super) fn revoked(
+        &mut self,
+        partitions: &[PartitionId],
+        lost: bool,
+    ) -> Result<(), DetectError> {
+        let event = if lost {
+            RebalanceEvent::Lost
+        } else {
+            RebalanceEvent::Revoked
+        };
+        self.count_rebalance(event, partitions);
+        let committed = if lost { Ok(()) } else { self.commit() };
+        if lost || committed.is_err() {
+            // An epoch spans all partitions of the worker, so all fall back.
+            self.roll_back(partitions);
+        }
+        for partition in partitions {
+            self.end_restore(*partition);
+            self.tasks.remove(partition);
+            self.last_record.remove(partition);
+            self.metrics.forget_partition(partition.0);
+        }
+        self.source.release(partitions, lost)?;
+        self.report_assignment();
+        committed
+    }
+
+    /// Forgets how far the restoring of a partition has come. The changelog is
+    /// let go only if it is this partition's that is being read.
+    pub(super) fn end_restore(&mut self, partition: PartitionId) {
+        let Some(restore) = self.restores.remove(&partition) else {
+            return;
+        };
+        if restore.is_reading() {
+            self.changelog.end();
+        }
+        if restore.is_stopped() {
+            // Whoever owns it now has to say so.
+            self.report(&stopped_part(partition), None);
+        }
+    }
+
+    /// Forgets everything that is not committed. Tasks that stay are restored
+    /// anew from what is committed; `except` go anyway.
+    pub(super) fn roll_back(&mut self, except: &[PartitionId]) {
+        self.batch.discard();
+        for (partition, task) in std::mem::take(&mut self.tasks) {
+            drop(task.into_store());
+            if !except.contains(&partition) {
+                if let Err(error) = self.source.pause(partition) {
+                    tracing::debug!(%error, partition = partition.0, "pausing");
+                }
+                self.restores.insert(partition, Restore::new(partition));
+            }
+        }
+    }
+
+    /// Restores one partition at a time, a step between two polls. The one
+    /// whose changelog is being read goes on first: there is one reader.
+    pub(super) fn restore_some(&mut self) -> Result<(), DetectError> {
+        let reading = self.restores.values().find(|restore| restore.is_reading());
+        let next = reading.or_else(|| self.restores.values().find(|restore| !restore.is_stopped()));
+        let Some(partition) = next.map(|restore| restore.partition) else {
+            return Ok(());
+        };
+        let Some(restore) = self.restores.get_mut(&partition) else {
+            return Ok(());
+        };
+        let place = Place {
+            state: &self.state,
+            partitions: self.settings.partitions,
+            cached_accounts: self.settings.cached_accounts,
+        };
+        let rows_before = restore.rows;
+        let step = restore.step(&mut self.source, &mut self.changelog, &place, RESTORE_STEP);
+        let rows = restore.rows - rows_before;
+        self.metrics.restore_rows_total.of(partition.0).inc_by(rows);
+        self.metrics
+            .restore_progress_ratio
+            .of(partition.0)
+            .set(restore.progress);
+        match step {
+            Ok(Step::Going) => Ok(()),
+            Ok(Step::Stopped(reason)) => {
+                tracing::error!(partition = partition.0, reason, "this partition is stopped");
+                self.report(&stopped_part(partition), Some(reason));
+                self.report_assignment();
+                Ok(())
+            }
+            Ok(Step::Ready(task)) => {
+                self.metrics
+                    .restore_seconds
+                    .observe(restore.began.elapsed().as_secs_f64());
+                tracing::info!(
+                    partition = partition.0,
+                    offset = task.next_offset,
+                    rows = restore.rows,
+                    "restored"
+                );
+                self.restores.remove(&partition);
+                self.source.resume(partition, task.next_offset)?;
+                self.last_record.insert(partition, Instant::now());
+                self.tasks.insert(partition, *task);
+                self.report_assignment();
+                Ok(())
+            }
+            Err(RestoreError::Source(error)) => {
+                self.changelog.end();
+                self.restores.insert(partition, Restore::new(partition));
+                Err(error.into())
+            }
+            Err(RestoreError::Store(error)) => Err(error.into()),
+        }
+    }
+
+    pub(super) fn count_rebalance(&self, event: RebalanceEvent, partitions: &[PartitionId]) {
+        tracing::info!(
+            event = event.as_str(),
+            ?partitions,
+            worker = self.settings.worker,
+            "rebalance"
+        );
+        self.metrics
+            .rebalances_total
+            .with([event.as_str()])
+            .inc_by(partitions.len() as u64);
+    }
+
+    pub(super) fn report_assignment(&mut self) {
+        let assigned = self.tasks.len() + self.restores.len();
+        self.shares
+            .partitions_assigned
+            .set(assigned.try_into().unwrap_or(i64::MAX));
+        let restoring: Vec<String> = self
+            .restores
+            .values()
+            .filter(|restore| !restore.is_stopped())
+            .map(|restore| restore.partition.to_string())
+            .collect();
+        let cause = (!restoring.is_empty())
+            .then(|| format!("restoring partitions {}", restoring.join(", ")));
+        self.report("assignment", cause);
+    }
+}
