@@ -6,6 +6,8 @@
 //! few records, so that there are many moments between any two of their steps.
 
 use std::{
+    path::Path,
+    process::Command,
     sync::Arc,
     thread::{self, JoinHandle},
     time::{Duration, SystemTime},
@@ -15,7 +17,7 @@ use churnwatch_tests::broker::{Deployment, Expected, Group, Outgoing, Process, p
 use serde_json::{Value, json};
 
 /// Pieces in which the log is fed; each but the last is interrupted.
-const PIECES: usize = 6;
+const PIECES: usize = 7;
 const PARTITIONS: u32 = 4;
 
 /// Many commits, many flushes, a cache that must evict.
@@ -70,8 +72,8 @@ impl<'a> Feed<'a> {
     fn feed_and_wait_for_the_middle(&mut self) {
         let from = self.fed;
         self.feed(self.log.len() / PIECES);
-        // Early enough that whoever has the smaller part of the work is not done with it.
-        let share = self.random.between(10, 40);
+        // Early enough that whoever has the smallest part of the work is not done with it.
+        let share = self.random.between(3, 13);
         let goal = (from + (self.fed - from) * share / 100) as i64;
         wait_for("the middle of a piece", || {
             (self.group.committed() >= goal).then_some(())
@@ -142,6 +144,10 @@ impl Random {
 fn killed_again_and_again_it_goes_on_from_what_is_committed() {
     let deployment = Deployment::new("killed", PARTITIONS);
     let mut feed = Feed::new(&deployment);
+    // Leaves a store behind that is whole, and that the commits after it run away from.
+    let process = deployment.start("a", &busy());
+    feed.feed_and_wait_for_the_middle();
+    process.stop();
     for _ in 1..PIECES {
         let process = deployment.start("a", &busy());
         feed.feed_and_wait_for_the_middle();
@@ -151,6 +157,7 @@ fn killed_again_and_again_it_goes_on_from_what_is_committed() {
     let mut process = deployment.start("a", &busy());
     feed.feed_the_rest(PIECES - 1);
     deployment.wait_until_read(&mut [&mut process]);
+    assert!(process.metric("churnwatch_restore_rows_total") > 0.0);
     process.stop();
     Expected::real().verify(&deployment, "killed", &[("a", busy())]);
 }
@@ -172,6 +179,85 @@ fn with_its_disk_lost_it_comes_back_from_the_changelog() {
     assert!(process.metric("churnwatch_restore_rows_total") > 0.0);
     process.stop();
     Expected::real().verify(&deployment, "disk-lost", &[("a", busy())]);
+}
+
+#[test]
+fn an_old_copy_of_its_disk_catches_up_from_the_changelog() {
+    let deployment = Deployment::new("old-copy", PARTITIONS);
+    let mut feed = Feed::new(&deployment);
+    let copy = deployment.dir().join("copy");
+    for round in 0..2 {
+        let process = deployment.start("a", &busy());
+        feed.feed_and_wait_for_the_middle();
+        process.stop();
+        feed.interrupted();
+        if round == 0 {
+            copy_directory(&deployment.state_dir("a"), &copy);
+        }
+    }
+    std::fs::remove_dir_all(deployment.state_dir("a")).expect("the state can be deleted");
+    std::fs::rename(&copy, deployment.state_dir("a")).expect("the copy can be put back");
+    let mut process = deployment.start("a", &busy());
+    feed.feed_the_rest(2);
+    deployment.wait_until_read(&mut [&mut process]);
+    assert!(process.metric("churnwatch_restore_rows_total") > 0.0);
+    let ended = process.stop();
+    assert!(!ended.log.contains("rebuilding"), "{}", ended.log);
+    Expected::real().verify(&deployment, "old-copy", &[("a", busy())]);
+}
+
+#[test]
+fn damaged_files_are_noticed_and_rebuilt_from_the_changelog() {
+    let deployment = Deployment::new("damaged", PARTITIONS);
+    let mut feed = Feed::new(&deployment);
+    let process = deployment.start("a", &busy());
+    feed.feed_and_wait_for_the_middle();
+    process.stop();
+    feed.interrupted();
+    damage(&deployment.state_dir("a").join("p-00000"));
+    let mut process = deployment.start("a", &busy());
+    feed.feed_the_rest(1);
+    deployment.wait_until_read(&mut [&mut process]);
+    assert!(process.metric_where("churnwatch_restore_rows_total", r#"partition="0""#) > 0.0);
+    assert_eq!(
+        process.metric_where("churnwatch_restore_rows_total", r#"partition="1""#),
+        0.0
+    );
+    let ended = process.stop();
+    assert!(
+        ended
+            .log
+            .contains("rebuilding the state from the changelog"),
+        "{}",
+        ended.log
+    );
+    Expected::real().verify(&deployment, "damaged", &[("a", busy())]);
+}
+
+fn copy_directory(from: &Path, to: &Path) {
+    let copied = Command::new("cp")
+        .arg("-r")
+        .args([from, to])
+        .status()
+        .expect("cp runs");
+    assert!(copied.success(), "{} was not copied", from.display());
+}
+
+/// Turns a byte over in the middle of every table of a database.
+fn damage(database: &Path) {
+    let mut damaged = 0;
+    for entry in std::fs::read_dir(database).expect("a database") {
+        let path = entry.expect("a file").path();
+        if path.extension().is_some_and(|ending| ending == "sst") {
+            let mut bytes = std::fs::read(&path).expect("a table");
+            // Data blocks come first, the index and the rest behind them.
+            let place = bytes.len() / 4;
+            bytes[place] ^= 0xff;
+            std::fs::write(&path, bytes).expect("a table can be written");
+            damaged += 1;
+        }
+    }
+    assert!(damaged > 0, "there was nothing to damage");
 }
 
 #[test]

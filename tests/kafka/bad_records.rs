@@ -31,34 +31,102 @@ fn bad_records(now: EventTime) -> Vec<Bad> {
                 ("none".to_owned(), None),
             ],
         };
-        bad.push(Bad { record, stage, reason });
+        bad.push(Bad {
+            record,
+            stage,
+            reason,
+        });
     };
     let texts = [
         ("not json".to_owned(), "decode", "not_json"),
-        (usage(r#""account_id":"a0","feature":"f","quantity":NaN"#), "decode", "not_json"),
+        (
+            usage(r#""account_id":"a0","feature":"f","quantity":NaN"#),
+            "decode",
+            "not_json",
+        ),
         (r#"["usage"]"#.to_owned(), "decode", "not_an_object"),
         (good.replace("usage", "usurp"), "decode", "unknown_kind"),
         (usage(r#""feature":"f""#), "decode", "missing_field"),
-        (usage(r#""account_id":5,"feature":"f""#), "decode", "wrong_type"),
-        (usage(r#""account_id":"","feature":"f""#), "validate", "account_id_empty"),
-        (good.replace("a0", &"x".repeat(10_000)), "validate", "account_id_too_long"),
-        (usage(r#""account_id":"a0","feature":"""#), "validate", "bad_name"),
-        (good.replace(r#""f""#, &format!("{:?}", "f".repeat(513))), "validate", "name_too_long"),
-        (good.replace(&now.to_string(), "yesterday"), "validate", "bad_time"),
-        (usage(r#""account_id":"a0","feature":"f","quantity":-1"#), "validate", "out_of_range"),
-        (usage(r#""account_id":"a0","feature":"f","quantity":1e300"#), "validate", "out_of_range"),
-        (usage(r#""account_id":"a0","feature":"f","actor":"ghost""#), "validate", "unknown_value"),
-        (good.replace(&now.to_string(), &ahead.to_string()), "skew", "time_ahead"),
+        (
+            usage(r#""account_id":5,"feature":"f""#),
+            "decode",
+            "wrong_type",
+        ),
+        (
+            usage(r#""account_id":"","feature":"f""#),
+            "validate",
+            "account_id_empty",
+        ),
+        (
+            good.replace("a0", &"x".repeat(10_000)),
+            "validate",
+            "account_id_too_long",
+        ),
+        (
+            usage(r#""account_id":"a0","feature":"""#),
+            "validate",
+            "bad_name",
+        ),
+        (
+            good.replace(r#""f""#, &format!("{:?}", "f".repeat(513))),
+            "validate",
+            "name_too_long",
+        ),
+        (
+            good.replace(&now.to_string(), "yesterday"),
+            "validate",
+            "bad_time",
+        ),
+        (
+            usage(r#""account_id":"a0","feature":"f","quantity":-1"#),
+            "validate",
+            "out_of_range",
+        ),
+        (
+            usage(r#""account_id":"a0","feature":"f","quantity":1e300"#),
+            "validate",
+            "out_of_range",
+        ),
+        (
+            usage(r#""account_id":"a0","feature":"f","actor":"ghost""#),
+            "validate",
+            "unknown_value",
+        ),
+        (
+            good.replace(&now.to_string(), &ahead.to_string()),
+            "skew",
+            "time_ahead",
+        ),
     ];
     for (text, stage, reason) in texts {
         add(Some("a0"), Some(text.into_bytes()), stage, reason);
     }
     add(Some("a0"), None, "decode", "null_value");
-    add(Some("a0"), Some(vec![b' '; 1_048_577]), "decode", "too_large");
-    add(Some("a0"), Some(b"{\"kind\":\"usage\xff\"}".to_vec()), "decode", "not_utf8");
+    add(
+        Some("a0"),
+        Some(vec![b' '; 1_048_577]),
+        "decode",
+        "too_large",
+    );
+    add(
+        Some("a0"),
+        Some(b"{\"kind\":\"usage\xff\"}".to_vec()),
+        "decode",
+        "not_utf8",
+    );
     add(Some("a0"), Some(Vec::new()), "decode", "not_json");
-    add(None, Some(good.clone().into_bytes()), "validate", "key_missing");
-    add(Some("a1"), Some(good.into_bytes()), "validate", "key_mismatch");
+    add(
+        None,
+        Some(good.clone().into_bytes()),
+        "validate",
+        "key_missing",
+    );
+    add(
+        Some("a1"),
+        Some(good.into_bytes()),
+        "validate",
+        "key_mismatch",
+    );
     bad
 }
 
@@ -95,7 +163,9 @@ fn every_kind_of_bad_record_is_put_away_as_it_came_and_harms_nobody() {
     let mut log = Vec::new();
     for (index, event) in good.iter().enumerate() {
         log.push(event.clone());
-        if index % 5 == 0 && let Some(bad) = bad.get(index / 5) {
+        if index % 5 == 0
+            && let Some(bad) = bad.get(index / 5)
+        {
             log.push(bad.record.clone());
         }
     }
@@ -119,24 +189,49 @@ fn every_kind_of_bad_record_is_put_away_as_it_came_and_harms_nobody() {
 /// The dead letter of a record tells where that stands, and is its copy.
 #[track_caller]
 fn expect_put_away(bad: &Bad, events: &[Record], letters: &[Record]) {
-    let Bad { record, stage, reason } = bad;
+    let Bad {
+        record,
+        stage,
+        reason,
+    } = bad;
     let same = |found: &&Record| found.key == record.key && found.value == record.value;
     let original = events.iter().find(same).expect("it was written");
-    let letter = letters.iter().find(same).unwrap_or_else(|| panic!("no dead letter: {reason}"));
-    let said = |name: &str| letter.header(&format!("__connect.errors.{name}")).to_owned();
+    let letter = letters
+        .iter()
+        .find(same)
+        .unwrap_or_else(|| panic!("no dead letter: {reason}"));
+    let said = |name: &str| {
+        letter
+            .header(&format!("__connect.errors.{name}"))
+            .to_owned()
+    };
     assert_eq!(said("exception.class.name"), *reason);
     assert_eq!(said("stage"), *stage, "{reason}");
     assert!(said("topic").ends_with("churn.events.v1"), "{reason}");
-    assert_eq!(said("partition"), original.partition.to_string(), "{reason}");
+    assert_eq!(
+        said("partition"),
+        original.partition.to_string(),
+        "{reason}"
+    );
     assert_eq!(said("offset"), original.offset.to_string(), "{reason}");
     assert!(!said("exception.message").is_empty(), "{reason}");
     assert_eq!(letter.timestamp_ms, original.timestamp_ms, "{reason}");
-    assert_eq!(Some(said("timestamp")), original.timestamp_ms.map(|ms| ms.to_string()), "{reason}");
+    assert_eq!(
+        Some(said("timestamp")),
+        original.timestamp_ms.map(|ms| ms.to_string()),
+        "{reason}"
+    );
     // The original headers follow, but for what a former dead letter said of itself.
-    let kept: Vec<_> =
-        letter.headers.iter().filter(|(name, _)| !name.starts_with("__connect.")).collect();
-    let sent: Vec<_> =
-        record.headers.iter().filter(|(name, _)| !name.starts_with("__connect.")).collect();
+    let kept: Vec<_> = letter
+        .headers
+        .iter()
+        .filter(|(name, _)| !name.starts_with("__connect."))
+        .collect();
+    let sent: Vec<_> = record
+        .headers
+        .iter()
+        .filter(|(name, _)| !name.starts_with("__connect."))
+        .collect();
     assert_eq!(kept, sent, "{reason}");
 }
 

@@ -7,7 +7,7 @@ use std::{
 };
 
 use churnwatch_tests::{
-    broker::{Deployment, Outgoing, now, wait_for},
+    broker::{Deployment, Outgoing, Process, now, wait_for},
     cli,
 };
 use serde_json::json;
@@ -28,8 +28,17 @@ fn missing_topics_are_named_with_the_command_that_makes_them() {
     let deployment = Deployment::without_topics("missing");
     let ended = deployment.start_in_vain("a", &json!({}));
     assert_eq!(ended.code, UNAVAILABLE, "{}", ended.log);
-    for topic in ["churn.events.v1", "churn.alerts.v1", "churn.alerts.current.v1", "churn.dead-letters.v1", "churnwatch.state"] {
-        let said = format!("topic {}: does not exist: create it with `churnwatch topics create`", deployment.topic(topic));
+    for topic in [
+        "churn.events.v1",
+        "churn.alerts.v1",
+        "churn.alerts.current.v1",
+        "churn.dead-letters.v1",
+        "churnwatch.state",
+    ] {
+        let said = format!(
+            "topic {}: does not exist: create it with `churnwatch topics create`",
+            deployment.topic(topic)
+        );
         assert!(ended.log.contains(&said), "{said}\n{}", ended.log);
     }
 }
@@ -40,7 +49,11 @@ fn a_changelog_that_does_not_match_the_log_is_refused() {
     deployment.grow("churn.events.v1", 4);
     let ended = deployment.start_in_vain("a", &json!({}));
     assert_eq!(ended.code, UNAVAILABLE, "{}", ended.log);
-    assert!(ended.log.contains("churnwatch.state: has 2 partitions and"), "{}", ended.log);
+    assert!(
+        ended.log.contains("churnwatch.state: has 2 partitions and"),
+        "{}",
+        ended.log
+    );
 }
 
 #[test]
@@ -80,6 +93,49 @@ fn a_log_that_grows_under_a_running_process_ends_it() {
 }
 
 #[test]
+fn state_that_belongs_to_other_topics_stops_its_partition_and_says_so() {
+    let former = Deployment::new("former", 1);
+    former.produce(&[usage("a")]);
+    let mut process = former.start("a", &json!({}));
+    former.wait_until_read(&mut [&mut process]);
+    process.stop();
+
+    let deployment = Deployment::new("anew", 1);
+    deployment.produce(&[usage("b")]);
+    let process = deployment.start("a", &json!({"state_dir": former.state_dir("a")}));
+    expect_stopped(&process, "neither the group nor the changelog knows of it");
+    assert_eq!(deployment.group().committed(), 0);
+    process.stop();
+}
+
+#[test]
+fn an_offset_that_somebody_else_committed_stops_its_partition_and_says_so() {
+    let deployment = Deployment::new("foreign-offset", 2);
+    deployment.produce(&[usage("a"), usage("b"), usage("c"), usage("d"), usage("e")]);
+    deployment.group().commit_as_somebody_else(0, 1);
+    let process = deployment.start("a", &json!({}));
+    expect_stopped(
+        &process,
+        "offset 1 of partition 0 was not committed by Churnwatch",
+    );
+    // The other partition goes on.
+    let end = deployment.group().progress()[1].1;
+    wait_for("the other partition", || {
+        (deployment.group().progress()[1].0 == end).then_some(())
+    });
+    assert_eq!(deployment.group().progress()[0].0, 1);
+    process.stop();
+}
+
+fn expect_stopped(process: &Process, reason: &str) {
+    wait_for("the cause on /readyz", || {
+        let (status, body) = process.get("/readyz");
+        (status == 503 && body.contains(reason)).then_some(())
+    });
+    assert_eq!(process.get("/livez").0, 200, "a restart would not help");
+}
+
+#[test]
 fn without_a_broker_it_waits_and_says_so_and_goes_on_once_there_is_one() {
     let deployment = Deployment::new("no-broker", 1);
     // A port that nobody listens on, until a relay to the broker does.
@@ -94,7 +150,11 @@ fn without_a_broker_it_waits_and_says_so_and_goes_on_once_there_is_one() {
         body.contains("no broker answers at").then_some(body)
     });
     assert!(body.contains(&address.to_string()), "{body}");
-    assert_eq!(process.get("/livez").0, 200, "a broker that is away is no reason for a restart");
+    assert_eq!(
+        process.get("/livez").0,
+        200,
+        "a broker that is away is no reason for a restart"
+    );
     relay(address, deployment.bootstrap.clone());
     process.wait_until_ready();
     process.stop();
@@ -107,7 +167,11 @@ fn a_process_that_waits_for_a_broker_can_be_stopped() {
     let settings = json!({"kafka": {"bootstrap_servers": "127.0.0.1:9"}});
     let process = deployment.start("a", &settings);
     wait_for("the cause on /readyz", || {
-        process.get("/readyz").1.contains("no broker answers at").then_some(())
+        process
+            .get("/readyz")
+            .1
+            .contains("no broker answers at")
+            .then_some(())
     });
     process.stop();
 }
@@ -115,10 +179,14 @@ fn a_process_that_waits_for_a_broker_can_be_stopped() {
 /// Passes connections on to the broker.
 fn relay(from: SocketAddr, to: String) {
     let listener = TcpListener::bind(from).expect("the port is still free");
-    let pass = |mut from: TcpStream, mut to: TcpStream| thread::spawn(move || io::copy(&mut from, &mut to));
+    let pass = |mut from: TcpStream, mut to: TcpStream| {
+        thread::spawn(move || io::copy(&mut from, &mut to))
+    };
     thread::spawn(move || {
         for client in listener.incoming().flatten() {
-            let Ok(broker) = TcpStream::connect(&to) else { continue };
+            let Ok(broker) = TcpStream::connect(&to) else {
+                continue;
+            };
             if let (Ok(client_too), Ok(broker_too)) = (client.try_clone(), broker.try_clone()) {
                 pass(client, broker);
                 pass(broker_too, client_too);
@@ -132,11 +200,18 @@ fn validate_says_what_is_fit_and_warns_of_what_may_hurt() {
     let deployment = Deployment::new("validate", 3);
     let config = deployment.config("a", &json!({}));
     let config = config.to_str().expect("a path of UTF-8");
-    let said = cli::run(["validate", "--config", config]).succeeded().stdout;
+    let said = cli::run(["validate", "--config", config])
+        .succeeded()
+        .stdout;
     assert!(said.contains("the topics are fit: 3 partitions"), "{said}");
-    let warning = format!("warning: topic {}: its replication factor is 1: use 3", deployment.events());
+    let warning = format!(
+        "warning: topic {}: its replication factor is 1: use 3",
+        deployment.events()
+    );
     assert!(said.contains(&warning), "{said}");
-    let said = cli::run(["validate", "--dev", "--config", config]).succeeded().stdout;
+    let said = cli::run(["validate", "--dev", "--config", config])
+        .succeeded()
+        .stdout;
     assert!(!said.contains("warning"), "{said}");
 }
 
@@ -144,6 +219,11 @@ fn validate_says_what_is_fit_and_warns_of_what_may_hurt() {
 fn validate_fails_where_a_start_would() {
     let deployment = Deployment::without_topics("validate-missing");
     let config = deployment.config("a", &json!({}));
-    let said = cli::run(["validate", "--config", config.to_str().expect("a path of UTF-8")]).failed(69);
+    let said = cli::run([
+        "validate",
+        "--config",
+        config.to_str().expect("a path of UTF-8"),
+    ])
+    .failed(69);
     assert!(said.contains("does not exist"), "{said}");
 }

@@ -11,7 +11,8 @@ use rdkafka::{
     ClientConfig, TopicPartitionList,
     admin::{AdminClient, AdminOptions, NewPartitions},
     client::DefaultClientContext,
-    consumer::{BaseConsumer, Consumer},
+    consumer::{BaseConsumer, CommitMode, Consumer},
+    topic_partition_list::Offset,
 };
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -273,6 +274,20 @@ impl Group {
             .iter()
             .map(|(_, offset)| offset)
             .sum()
+    }
+
+    /// Commits an offset without any mark of ours, as an operator's tool does.
+    ///
+    /// # Panics
+    /// The broker refuses it.
+    pub fn commit_as_somebody_else(&self, partition: i32, offset: i64) {
+        let mut list = TopicPartitionList::new();
+        let offset = Offset::Offset(offset);
+        list.add_partition_offset(&self.topic, partition, offset)
+            .expect("an offset");
+        self.consumer
+            .commit(&list, CommitMode::Sync)
+            .expect("the group takes the offset");
     }
 
     fn committed_offsets(&self) -> Vec<(i32, i64)> {
