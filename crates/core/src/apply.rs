@@ -322,12 +322,8 @@ fn close(account: &mut AccountState, rules: &Rules, fleet: &FleetDay) -> Outcome
     let day = account.history.closed_through;
     let old = now.plus_millis(-8 * DAY_MS);
     account.hot.tickets.retain(|ticket| ticket.time > old);
-    if account
-        .history
-        .profile
-        .ended_at
-        .is_some_and(|ended| ended <= now)
-    {
+    let ends = account.history.profile.ended_at;
+    if has_ended(account) || ends.is_some_and(|ended| ended <= now) {
         end_account(account, rules, now, &mut outcome);
         if account.hot.open_days.is_empty() {
             account.hot.next_due = None;

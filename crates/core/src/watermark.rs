@@ -37,22 +37,26 @@ struct SourceTime {
 
 /// The last clock of each shard; proves time once every shard has spoken.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
-struct ShardClocks(Vec<Option<EventTime>>);
+struct ShardClocks {
+    shards: Vec<Option<EventTime>>,
+    /// The latest time that was ever proven: it stands, whatever comes.
+    proven: Option<EventTime>,
+}
 
 impl ShardClocks {
     fn set(&mut self, clock: &Clock) {
-        // A source whose number of shards changes starts its proof anew; what
-        // it proved before stays in force through `SourceTime`'s other means.
-        if self.0.len() != clock.shards as usize {
-            self.0 = vec![None; clock.shards as usize];
+        // A source whose number of shards changes begins a new proof.
+        if self.shards.len() != clock.shards as usize {
+            self.shards = vec![None; clock.shards as usize];
         }
-        if let Some(slot) = self.0.get_mut(clock.shard as usize) {
+        if let Some(slot) = self.shards.get_mut(clock.shard as usize) {
             *slot = (*slot).max(Some(clock.time));
         }
+        self.proven = self.proven.max(self.shards.iter().copied().min().flatten());
     }
 
     fn proven(&self) -> Option<EventTime> {
-        self.0.iter().copied().min().flatten()
+        self.proven
     }
 }
 
@@ -248,6 +252,19 @@ mod tests {
         // It never goes back.
         time.clock(&clock("app", 1, 2, 3_000));
         assert_eq!(time.look_watermark(TOLERANCE), Some(at(4_000)));
+    }
+
+    #[test]
+    fn what_is_proven_stands_when_the_number_of_shards_changes() {
+        let mut time = TaskTime::default();
+        observe(&mut time, "app", 100, true);
+        time.clock(&clock("app", 0, 1, 5_000));
+        time.clock(&clock("app", 0, 4, 6_000));
+        assert_eq!(time.look_watermark(TOLERANCE), Some(at(5_000)));
+        for shard in 1..4 {
+            time.clock(&clock("app", shard, 4, 7_000));
+        }
+        assert_eq!(time.look_watermark(TOLERANCE), Some(at(6_000)));
     }
 
     #[test]

@@ -8,7 +8,7 @@ use rdkafka::ClientContext;
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::error::KafkaError;
 use rdkafka::message::Message;
-use rdkafka::producer::{BaseProducer, DeliveryResult, ProducerContext};
+use rdkafka::producer::{BaseProducer, DeliveryResult, Producer as _, ProducerContext};
 
 use crate::client::{Connection, Reporting, clock_producer_config, log_line};
 use crate::outgoing::Outgoing;
@@ -88,6 +88,10 @@ impl ClockProducer {
         }
         // Takes the reports of earlier ones.
         producer.poll(Duration::ZERO);
+        if let Some((code, reason)) = producer.client().fatal_error() {
+            tracing::warn!(?code, reason, "the producer of clock records is made anew");
+            self.producer = None;
+        }
     }
 
     fn connect(&self) -> Result<BaseProducer<ClockContext>, crate::client::ClientError> {

@@ -313,8 +313,9 @@ impl Source for KafkaSource {
     fn resume(&mut self, partition: PartitionId, offset: i64) -> Result<(), SourceError> {
         let consumer = Arc::clone(self.consumer()?);
         if !self.partitions.contains_key(&partition) {
-            return Err(SourceError::Fatal(format!(
-                "partition {partition} was resumed before it was accepted"
+            // It went while it was being restored; the loop will hear of it.
+            return Err(SourceError::Retry(format!(
+                "partition {partition} is not ours at this moment"
             )));
         }
         // librdkafka refuses to seek while it is still starting the partition, or stopping it

@@ -115,6 +115,7 @@ impl Batch {
     fn clear(&mut self) {
         self.alerts.clear();
         self.dead_letters.clear();
+        self.unknown_alerts = 0;
         self.records = 0;
         self.since = None;
     }

@@ -107,6 +107,8 @@ struct Shares {
 const POLL: Duration = Duration::from_millis(50);
 /// Time for a step of restoring between two polls.
 const RESTORE_STEP: Duration = Duration::from_millis(200);
+/// How long a restore waits that the broker could not serve.
+const RESTORE_RETRY: Duration = Duration::from_secs(1);
 /// Accounts looked at between two polls.
 const LOOKS_AT_A_TIME: usize = 20_000;
 /// Longest back-off while the broker cannot be reached.
@@ -194,9 +196,9 @@ impl<S: Source, K: Sink, C: Changelog> Detector<S, K, C> {
                 self.note_joining();
                 self.look_at_the_due()
             })
+            .and_then(|()| self.commit_if_due())
             .and_then(|()| self.restore_some())
             .and_then(|()| self.write_clocks())
-            .and_then(|()| self.commit_if_due())
             .and_then(|()| self.upkeep());
             match step {
                 Ok(()) => {
@@ -260,7 +262,7 @@ impl<S: Source, K: Sink, C: Changelog> Detector<S, K, C> {
 
     fn poll_timeout(&self) -> Duration {
         // A partition that is stopped waits for a person, not for the loop.
-        if self.restores.values().any(|restore| !restore.is_stopped()) {
+        if self.restores.values().any(Restore::is_due) {
             return Duration::ZERO;
         }
         let since = self.last_commit.elapsed();
@@ -504,8 +506,12 @@ fn journey(
             }
         }
     }
-    // 5. Time may have come for accounts that said nothing.
-    task.fire_dues(rules, LOOKS_AT_A_TIME, |account, outcome| {
+    // 5. Time may have come for accounts that said nothing. No more of them than
+    //    an epoch may hold: the loop looks at the others after its commit.
+    let room = settings
+        .max_dirty_accounts
+        .saturating_sub(task.dirty_accounts());
+    task.fire_dues(rules, room.min(LOOKS_AT_A_TIME), |account, outcome| {
         batch.take(account, outcome, record, origin);
     })?;
     Ok(())

@@ -46,6 +46,10 @@ pub(crate) struct Restore {
     /// Whether it was rebuilt from the beginning already.
     rebuilt: bool,
     pub(crate) began: Instant,
+    /// It waits until then.
+    not_before: Option<Instant>,
+    /// Since when the changelog lacks what the group has committed.
+    markers_missed: Option<Instant>,
     /// Rows read from the changelog.
     pub(crate) rows: u64,
     /// Share of the changelog that is read, 0 to 1.
@@ -111,6 +115,8 @@ impl Restore {
             stage: Stage::Waiting,
             rebuilt: false,
             began: Instant::now(),
+            not_before: None,
+            markers_missed: None,
             rows: 0,
             progress: 0.0,
         }
@@ -118,6 +124,16 @@ impl Restore {
 
     pub(crate) fn is_stopped(&self) -> bool {
         matches!(self.stage, Stage::Stopped)
+    }
+
+    /// Whether there is something to do for it now.
+    pub(crate) fn is_due(&self) -> bool {
+        !self.is_stopped() && self.not_before.is_none_or(|then| Instant::now() >= then)
+    }
+
+    /// Leaves it alone for a while.
+    pub(crate) fn wait(&mut self, time: Duration) {
+        self.not_before = Some(Instant::now() + time);
     }
 
     /// Whether it is its partition that the changelog's reader stands in.
@@ -230,11 +246,20 @@ impl Restore {
             }
             return self.finish(store, committed, source, place);
         }
-        let after = store.task().map_or(-1, |row| row.changelog_offset);
+        // Where the group knows nothing, the changelog has the truth, if only by
+        // the very record that this store stands at: so that one is read again.
+        let after = store.task().map_or(-1, |row| match target {
+            Some(_) => row.changelog_offset,
+            None => (row.changelog_offset - 1).max(-1),
+        });
         let span = changelog.begin(self.partition, after)?;
         if let Some(mark) = target
             && span.1 <= mark.changelog_offset
-            && self.began.elapsed() < MARKERS
+            && self
+                .markers_missed
+                .get_or_insert_with(Instant::now)
+                .elapsed()
+                < MARKERS
         {
             // The broker makes a transaction visible in one topic after the
             // other: the offsets are committed already, the changelog not yet.

@@ -108,11 +108,29 @@ impl<S: Source, K: Sink, C: Changelog> Detector<S, K, C> {
         }
     }
 
+    /// Begins a restore anew, after a while where the broker cannot serve it
+    /// yet: the partitions that are fine go on meanwhile.
+    fn restore_later(
+        &mut self,
+        partition: PartitionId,
+        error: SourceError,
+    ) -> Result<(), DetectError> {
+        let mut restore = Restore::new(partition);
+        let retry = matches!(error, SourceError::Retry(_));
+        if retry {
+            tracing::warn!(partition = partition.0, %error, "restoring");
+            self.report(&stopped_part(partition), Some(error.to_string()));
+            restore.wait(RESTORE_RETRY);
+        }
+        self.restores.insert(partition, restore);
+        if retry { Ok(()) } else { Err(error.into()) }
+    }
+
     /// Restores one partition at a time, a step between two polls. The one
     /// whose changelog is being read goes on first: there is one reader.
     pub(super) fn restore_some(&mut self) -> Result<(), DetectError> {
         let reading = self.restores.values().find(|restore| restore.is_reading());
-        let next = reading.or_else(|| self.restores.values().find(|restore| !restore.is_stopped()));
+        let next = reading.or_else(|| self.restores.values().find(|restore| restore.is_due()));
         let Some(partition) = next.map(|restore| restore.partition) else {
             return Ok(());
         };
@@ -150,8 +168,14 @@ impl<S: Source, K: Sink, C: Changelog> Detector<S, K, C> {
                     rows = restore.rows,
                     "restored"
                 );
+                if let Err(error) = self.source.resume(partition, task.next_offset) {
+                    // Still ours and not yet read: it must not fall between
+                    // tasks and restores.
+                    drop(task.into_store());
+                    return self.restore_later(partition, error);
+                }
                 self.restores.remove(&partition);
-                self.source.resume(partition, task.next_offset)?;
+                self.report(&stopped_part(partition), None);
                 self.last_record.insert(partition, Instant::now());
                 self.tasks.insert(partition, *task);
                 self.report_assignment();
@@ -159,8 +183,7 @@ impl<S: Source, K: Sink, C: Changelog> Detector<S, K, C> {
             }
             Err(RestoreError::Source(error)) => {
                 self.changelog.end();
-                self.restores.insert(partition, Restore::new(partition));
-                Err(error.into())
+                self.restore_later(partition, error)
             }
             Err(RestoreError::Store(error)) => Err(error.into()),
         }
