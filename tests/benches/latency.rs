@@ -12,11 +12,10 @@
 
 use std::time::{Duration, Instant};
 
-use churnwatch_tests::broker::{Deployment, LIMIT, Outgoing, now};
+use churnwatch_tests::broker::{Deployment, LIMIT, Outgoing, Producer, now};
 use rdkafka::{
     ClientConfig, Message, TopicPartitionList,
     consumer::{BaseConsumer, Consumer},
-    producer::{BaseProducer, BaseRecord, Producer},
     topic_partition_list::Offset,
 };
 use serde_json::json;
@@ -44,29 +43,16 @@ fn main() {
     let mut process = deployment.start("a", &rules);
     deployment.wait_until_read(&mut [&mut process]);
 
-    let producer: BaseProducer = ClientConfig::new()
-        .set("bootstrap.servers", &deployment.bootstrap)
-        .set("partitioner", "murmur2_random")
-        .set("enable.idempotence", "true")
-        .set("linger.ms", "0")
-        .create()
-        .expect("a producer");
+    let producer = Producer::new(&deployment.bootstrap, &deployment.events());
     let reader = reader(&deployment);
-    let events = deployment.events();
     let mut took = Vec::with_capacity(accounts.len());
     for account in &accounts {
         let tenth = ticket(account, 9);
-        let value = tenth.value.expect("a ticket");
         let began = Instant::now();
-        let record = BaseRecord::to(&events).key(account).payload(&value);
-        producer
-            .send(record)
-            .map_err(|(error, _)| error)
-            .expect("the record is taken");
-        producer.poll(Duration::ZERO);
+        producer.send(&tenth);
         expect_alert_of(account, &reader);
         took.push(began.elapsed());
-        producer.flush(LIMIT).expect("the broker takes the record");
+        producer.flush();
     }
     let committed = process.metric_where("churnwatch_commits_total", r#"result="committed""#);
     process.stop();

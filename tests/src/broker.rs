@@ -27,7 +27,7 @@ pub use self::{
     deployment::{Deployment, Group},
     expected::Expected,
     process::{Ended, Process},
-    records::{Outgoing, Record, produce, read_all, read_from},
+    records::{Outgoing, Producer, Record, produce, read_all, read_from},
 };
 
 /// The longest that anything is waited for.

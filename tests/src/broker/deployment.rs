@@ -192,6 +192,8 @@ impl Deployment {
         let consumer: BaseConsumer = ClientConfig::new()
             .set("bootstrap.servers", &self.bootstrap)
             .set("group.id", self.prefix.trim_end_matches('.'))
+            // The question must not wait for the end of somebody's transaction.
+            .set("isolation.level", "read_uncommitted")
             .create()
             .expect("a consumer");
         Group {

@@ -8,7 +8,7 @@ use rdkafka::{
     consumer::{BaseConsumer, Consumer},
     error::{KafkaError, RDKafkaErrorCode},
     message::{Header, Headers, OwnedHeaders},
-    producer::{BaseProducer, BaseRecord, Producer},
+    producer::{BaseProducer, BaseRecord, Producer as _},
     topic_partition_list::Offset,
 };
 
@@ -96,25 +96,38 @@ impl Record {
     }
 }
 
-/// A producer that partitions as Java's do.
-fn producer(bootstrap: &str) -> BaseProducer {
-    ClientConfig::new()
-        .set("bootstrap.servers", bootstrap)
-        .set("partitioner", "murmur2_random")
-        .set("enable.idempotence", "true")
-        .set("message.max.bytes", "2000000")
-        .set("linger.ms", "2")
-        .create()
-        .expect("a producer")
+/// Writes records to one topic, by the key to the partition that Java's
+/// producers would choose.
+pub struct Producer {
+    producer: BaseProducer,
+    topic: String,
 }
 
-/// Writes records, in order, and waits until all are on the broker.
-///
-/// # Panics
-/// One is not taken.
-pub fn produce<'a>(bootstrap: &str, topic: &str, records: impl IntoIterator<Item = &'a Outgoing>) {
-    let producer = producer(bootstrap);
-    for outgoing in records {
+impl Producer {
+    /// Connects in the background.
+    ///
+    /// # Panics
+    /// It cannot be made.
+    pub fn new(bootstrap: &str, topic: &str) -> Self {
+        let producer = ClientConfig::new()
+            .set("bootstrap.servers", bootstrap)
+            .set("partitioner", "murmur2_random")
+            .set("enable.idempotence", "true")
+            .set("message.max.bytes", "2000000")
+            .set("linger.ms", "0")
+            .create()
+            .expect("a producer");
+        Self {
+            producer,
+            topic: topic.to_owned(),
+        }
+    }
+
+    /// Takes a record over; it is on its way when this returns.
+    ///
+    /// # Panics
+    /// It is not taken.
+    pub fn send(&self, outgoing: &Outgoing) {
         let mut headers = OwnedHeaders::new();
         for (key, value) in &outgoing.headers {
             headers = headers.insert(Header {
@@ -123,7 +136,7 @@ pub fn produce<'a>(bootstrap: &str, topic: &str, records: impl IntoIterator<Item
             });
         }
         let mut record = BaseRecord::<[u8], [u8]> {
-            topic,
+            topic: &self.topic,
             partition: outgoing.partition,
             payload: outgoing.value.as_deref(),
             key: outgoing.key.as_deref(),
@@ -131,17 +144,40 @@ pub fn produce<'a>(bootstrap: &str, topic: &str, records: impl IntoIterator<Item
             headers: (!outgoing.headers.is_empty()).then_some(headers),
             delivery_opaque: (),
         };
-        while let Err((error, back)) = producer.send(record) {
+        while let Err((error, back)) = self.producer.send(record) {
+            let full = Some(RDKafkaErrorCode::QueueFull);
             assert_eq!(
                 error.rdkafka_error_code(),
-                Some(RDKafkaErrorCode::QueueFull),
-                "a record for {topic} was not taken"
+                full,
+                "a record for {} was not taken",
+                self.topic
             );
-            producer.poll(Duration::from_millis(5));
+            self.producer.poll(Duration::from_millis(5));
             record = back;
         }
     }
-    producer.flush(LIMIT).expect("the broker takes the records");
+
+    /// Waits until all are on the broker.
+    ///
+    /// # Panics
+    /// They are not, within [`LIMIT`].
+    pub fn flush(&self) {
+        self.producer
+            .flush(LIMIT)
+            .expect("the broker takes the records");
+    }
+}
+
+/// Writes records, in order, and waits until all are on the broker.
+///
+/// # Panics
+/// One is not taken.
+pub fn produce<'a>(bootstrap: &str, topic: &str, records: impl IntoIterator<Item = &'a Outgoing>) {
+    let producer = Producer::new(bootstrap, topic);
+    for record in records {
+        producer.send(record);
+    }
+    producer.flush();
 }
 
 /// Everything that is committed in a topic, by partition and offset.
