@@ -14,7 +14,7 @@ use std::{
 };
 
 use churnwatch_tests::broker::{
-    Deployment, Expected, Group, Outgoing, Process, Producer, wait_for,
+    Deployment, Expected, Group, Outgoing, Process, Producer, wait_for, wait_for_work,
 };
 use serde_json::{Value, json};
 
@@ -44,7 +44,7 @@ fn busy() -> Value {
 fn slow_to_commit() -> Value {
     json!({
         "kafka": {"session_timeout": "2s", "transaction_timeout": "2s"},
-        "detect": {"commit_interval": "700ms", "min_commit_interval": "700ms"},
+        "detect": {"commit_interval": "300ms", "min_commit_interval": "300ms"},
     })
 }
 
@@ -75,12 +75,12 @@ impl<'a> Feed<'a> {
     }
 
     /// Feeds the next piece and comes back somewhere in the middle of it.
-    fn feed_and_wait_for_the_middle(&mut self) {
+    fn feed_and_wait_for_the_middle(&mut self, processes: &mut [&mut Process]) {
         let from = self.fed;
         self.feed(self.log.len() / PIECES);
-        let share = self.random.between(5, 60);
+        let share = self.random.between(5, 40);
         let goal = (from + (self.fed - from) * share / 100) as i64;
-        wait_for("the middle of a piece", || {
+        wait_for_work("the middle of a piece", processes, || {
             (self.group.committed() >= goal).then_some(())
         });
     }
@@ -159,12 +159,12 @@ fn killed_again_and_again_it_goes_on_from_what_is_committed() {
     let deployment = Deployment::new("killed", PARTITIONS);
     let mut feed = Feed::new(&deployment);
     // Leaves a store behind that is whole, and that the commits after it run away from.
-    let process = deployment.start("a", &busy());
-    feed.feed_and_wait_for_the_middle();
+    let mut process = deployment.start("a", &busy());
+    feed.feed_and_wait_for_the_middle(&mut [&mut process]);
     process.stop();
     for _ in 1..PIECES {
-        let process = deployment.start("a", &busy());
-        feed.feed_and_wait_for_the_middle();
+        let mut process = deployment.start("a", &busy());
+        feed.feed_and_wait_for_the_middle(&mut [&mut process]);
         process.kill();
         feed.interrupted();
     }
@@ -181,8 +181,8 @@ fn with_its_disk_lost_it_comes_back_from_the_changelog() {
     let deployment = Deployment::new("disk-lost", PARTITIONS);
     let mut feed = Feed::new(&deployment);
     for _ in 1..PIECES {
-        let process = deployment.start("a", &busy());
-        feed.feed_and_wait_for_the_middle();
+        let mut process = deployment.start("a", &busy());
+        feed.feed_and_wait_for_the_middle(&mut [&mut process]);
         process.kill();
         feed.interrupted();
         std::fs::remove_dir_all(deployment.state_dir("a")).expect("the state can be deleted");
@@ -201,8 +201,8 @@ fn an_old_copy_of_its_disk_catches_up_from_the_changelog() {
     let mut feed = Feed::new(&deployment);
     let copy = deployment.dir().join("copy");
     for round in 0..2 {
-        let process = deployment.start("a", &busy());
-        feed.feed_and_wait_for_the_middle();
+        let mut process = deployment.start("a", &busy());
+        feed.feed_and_wait_for_the_middle(&mut [&mut process]);
         process.stop();
         feed.interrupted();
         if round == 0 {
@@ -224,8 +224,8 @@ fn an_old_copy_of_its_disk_catches_up_from_the_changelog() {
 fn damaged_files_are_noticed_and_rebuilt_from_the_changelog() {
     let deployment = Deployment::new("damaged", PARTITIONS);
     let mut feed = Feed::new(&deployment);
-    let process = deployment.start("a", &busy());
-    feed.feed_and_wait_for_the_middle();
+    let mut process = deployment.start("a", &busy());
+    feed.feed_and_wait_for_the_middle(&mut [&mut process]);
     process.stop();
     feed.interrupted();
     damage(&deployment.state_dir("a").join("p-00000"));
@@ -279,7 +279,7 @@ fn stopped_under_load_it_ends_in_time_and_has_nothing_to_restore_afterwards() {
     let deployment = Deployment::new("stopped", PARTITIONS);
     let mut feed = Feed::new(&deployment);
     for _ in 1..PIECES {
-        let process = deployment.start("a", &busy());
+        let mut process = deployment.start("a", &busy());
         process.wait_until_ready();
         assert_eq!(
             process.metric("churnwatch_restore_rows_total"),
@@ -287,7 +287,7 @@ fn stopped_under_load_it_ends_in_time_and_has_nothing_to_restore_afterwards() {
             "{}",
             process.last_said()
         );
-        feed.feed_and_wait_for_the_middle();
+        feed.feed_and_wait_for_the_middle(&mut [&mut process]);
         let ended = process.stop();
         assert!(
             ended.took < Duration::from_secs(10),
@@ -310,7 +310,7 @@ fn partitions_move_under_load_to_processes_that_join() {
     let mut running = vec![deployment.start("a", &slow_to_commit())];
     let mut revoked = 0.0;
     for instance in ["b", "c"] {
-        feed.feed_and_wait_for_the_middle();
+        feed.feed_and_wait_for_the_middle(&mut running.iter_mut().collect::<Vec<_>>());
         // Joining takes a while.
         feed.feed(2 * feed.log.len() / PIECES);
         let joins = deployment.start(instance, &slow_to_commit());
@@ -339,8 +339,8 @@ fn partitions_move_under_load_to_processes_that_join() {
 fn what_a_dead_process_owned_moves_to_the_others() {
     let deployment = Deployment::new("dead", PARTITIONS);
     let mut feed = Feed::new(&deployment);
-    let (dies, mut stays) = two_that_share_the_work(&deployment);
-    feed.feed_and_wait_for_the_middle();
+    let (mut dies, mut stays) = two_that_share_the_work(&deployment);
+    feed.feed_and_wait_for_the_middle(&mut [&mut dies, &mut stays]);
     dies.kill();
     feed.interrupted();
     feed.feed_the_rest(1);
@@ -359,11 +359,11 @@ fn a_process_that_slept_while_others_took_over_does_no_harm_when_it_wakes_up() {
     let mut feed = Feed::new(&deployment);
     let (mut sleeps, mut stays) = two_that_share_the_work(&deployment);
     for _ in 0..2 {
-        feed.feed_and_wait_for_the_middle();
+        feed.feed_and_wait_for_the_middle(&mut [&mut sleeps, &mut stays]);
         sleeps.signal("STOP");
         feed.interrupted();
         owns(&stays, PARTITIONS);
-        feed.feed_and_wait_for_the_middle();
+        feed.feed_and_wait_for_the_middle(&mut [&mut stays]);
         sleeps.signal("CONT");
         owns(&sleeps, PARTITIONS / 2);
     }
@@ -379,8 +379,8 @@ fn a_process_that_slept_while_others_took_over_does_no_harm_when_it_wakes_up() {
 fn a_second_process_of_the_same_name_takes_the_place_of_the_first() {
     let deployment = Deployment::new("same-name", PARTITIONS);
     let mut feed = Feed::new(&deployment);
-    let first = deployment.start("a", &slow_to_commit());
-    feed.feed_and_wait_for_the_middle();
+    let mut first = deployment.start("a", &slow_to_commit());
+    feed.feed_and_wait_for_the_middle(&mut [&mut first]);
     let mut settings = slow_to_commit();
     settings["state_dir"] = json!(deployment.dir().join("state-of-the-second"));
     let mut second = deployment.start("a", &settings);

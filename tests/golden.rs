@@ -308,10 +308,11 @@ fn the_same_input_gives_the_same_bytes() {
 fn neither_commits_nor_memory_change_what_is_found() {
     let bench = Bench::new();
     let log = bench.write("events.ndjson", fleet());
-    let default = bench.replay(&[&log], &[]);
+    let default = by_account(&bench.replay(&[&log], &[]));
     for key in ["max_records", "max_dirty_accounts", "cached_accounts"] {
         for value in [1, 7, 1_000] {
-            let other = bench.replay_with(&log, &format!("detect: {{{key}: {value}}}"));
+            let other =
+                by_account(&bench.replay_with(&log, &format!("detect: {{{key}: {value}}}")));
             assert!(
                 other == default,
                 "{key} {value}: {}",
@@ -320,7 +321,22 @@ fn neither_commits_nor_memory_change_what_is_found() {
         }
     }
     let all = "detect: {max_records: 1, max_dirty_accounts: 1, cached_accounts: 1}";
-    assert_eq!(bench.replay_with(&log, all), default);
+    assert_eq!(by_account(&bench.replay_with(&log, all)), default);
+}
+
+/// The same lines, account by account in the order of their sequence: where a
+/// commit falls may change the order between accounts, never within one.
+fn by_account(alerts: &str) -> String {
+    let mut lines: Vec<(String, u64, &str)> = alerts
+        .lines()
+        .map(|line| {
+            let alert: serde_json::Value = serde_json::from_str(line).expect("an alert");
+            let account = alert["account_id"].as_str().expect("a text").to_owned();
+            (account, alert["sequence"].as_u64().expect("a number"), line)
+        })
+        .collect();
+    lines.sort();
+    lines.iter().map(|(.., line)| format!("{line}\n")).collect()
 }
 
 #[test]

@@ -64,16 +64,37 @@ pub fn now() -> EventTime {
 ///
 /// # Panics
 /// It gives nothing within [`LIMIT`]; `what` says what was waited for.
-pub fn wait_for<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
+#[track_caller]
+pub fn wait_for<T>(what: &str, look: impl FnMut() -> Option<T>) -> T {
+    wait_for_work(what, &mut [], look)
+}
+
+/// As [`wait_for`], for what these processes have to bring about.
+///
+/// # Panics
+/// One of them ends, or it does not come about within [`LIMIT`]: shows their
+/// logs.
+#[track_caller]
+pub fn wait_for_work<T>(
+    what: &str,
+    processes: &mut [&mut Process],
+    mut look: impl FnMut() -> Option<T>,
+) -> T {
     let began = Instant::now();
     loop {
         if let Some(found) = look() {
             return found;
         }
-        assert!(
-            began.elapsed() < LIMIT,
-            "waited {LIMIT:?} in vain for {what}"
-        );
+        for process in &mut *processes {
+            process.expect_alive();
+        }
+        if began.elapsed() > LIMIT {
+            let logs: Vec<String> = processes
+                .iter()
+                .map(|process| process.last_said())
+                .collect();
+            panic!("waited {LIMIT:?} in vain for {what}\n{}", logs.join("\n\n"));
+        }
         std::thread::sleep(LOOK);
     }
 }

@@ -4,7 +4,7 @@ use std::{
     path::{Path, PathBuf},
     process,
     sync::atomic::{AtomicU32, Ordering},
-    time::{Instant, SystemTime},
+    time::SystemTime,
 };
 
 use rdkafka::{
@@ -17,7 +17,7 @@ use rdkafka::{
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use super::{LIMIT, LOOK, Outgoing, Process, Record, bootstrap, produce, read_all};
+use super::{LIMIT, Outgoing, Process, Record, bootstrap, produce, read_all, wait_for_work};
 use crate::cli;
 
 /// What one test has on the broker and on disk; taken away when it is dropped.
@@ -159,29 +159,16 @@ impl Deployment {
     ///
     /// # Panics
     /// It does not get there, or a process ends meanwhile: shows its log.
+    #[track_caller]
     pub fn wait_until_read(&self, processes: &mut [&mut Process]) {
         let group = self.group();
-        let began = Instant::now();
-        loop {
-            let progress = group.progress();
-            if progress.iter().all(|(committed, end)| committed == end) {
-                return;
-            }
-            for process in &mut *processes {
-                process.expect_alive();
-            }
-            if began.elapsed() > LIMIT {
-                let logs: Vec<String> = processes
-                    .iter()
-                    .map(|process| process.last_said())
-                    .collect();
-                panic!(
-                    "committed and end of each partition: {progress:?}\n{}",
-                    logs.join("\n\n")
-                );
-            }
-            std::thread::sleep(LOOK);
-        }
+        wait_for_work("the group to have read all", processes, || {
+            group
+                .progress()
+                .iter()
+                .all(|(committed, end)| committed == end)
+                .then_some(())
+        });
     }
 
     /// A view of the group's offsets.
