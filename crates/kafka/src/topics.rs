@@ -11,6 +11,7 @@ mod cluster;
 mod spec;
 
 use std::fmt;
+use std::time::{Duration, Instant};
 
 use crate::settings::KafkaSettings;
 
@@ -22,6 +23,9 @@ use cluster::{Cluster, Found};
 
 /// The command that makes the topics.
 const CREATE_COMMAND: &str = "churnwatch topics create";
+
+/// How long a topic may take to become visible on the broker we talk to.
+const VISIBLE_TIME: Duration = Duration::from_secs(10);
 
 /// What became of a topic.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -101,7 +105,24 @@ pub fn create(
             outcome,
         });
     }
+    if !dry_run {
+        await_visible(&cluster, &specs)?;
+    }
     Ok(reports)
+}
+
+/// The controller has the topics; a broker may hear of them a moment later, and
+/// whoever asks it then, such as `churnwatch run`, would not find them.
+fn await_visible(cluster: &Cluster, specs: &[TopicSpec]) -> Result<(), TopicsError> {
+    let until = Instant::now() + VISIBLE_TIME;
+    while Instant::now() < until {
+        let found = cluster.describe(specs.iter().map(|spec| spec.name.as_str()))?;
+        if specs.iter().all(|spec| found.contains_key(&spec.name)) {
+            break;
+        }
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    Ok(())
 }
 
 fn compare(spec: &TopicSpec, found: &Found) -> Outcome {
