@@ -3,7 +3,7 @@
 //! `KAFKA_BOOTSTRAP` names:
 //!
 //! ```text
-//! cargo bench -p churnwatch-tests --bench latency
+//! cargo bench --profile dev -p churnwatch-tests --bench latency
 //! ```
 //!
 //! Two hundred accounts, one spike after the other, with the detector's default

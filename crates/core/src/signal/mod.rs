@@ -1,6 +1,6 @@
 //! The signals: each a rule that reads an account and says how bad it looks.
 //!
-//! A signal is one file and one line in [`registry!`]. The file holds its
+//! A signal is one file and one line in `registry!` below. The file holds its
 //! documentation (*Means, Fires when, Clears when, Playbook, Tuning*), its
 //! settings with their defaults, its rule and its timeline tests; the line
 //! gives it its name in contracts, configuration, metrics and manuals.
