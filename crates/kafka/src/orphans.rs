@@ -75,7 +75,7 @@ impl GroupWatch {
     /// takes to hear of a new round, so what nobody owns at both is not on its
     /// way.
     pub fn interval(&self) -> Duration {
-        self.settings.session_timeout.get() / 2
+        self.settings.session_timeout.get() / 3
     }
 
     /// Looks once. Where partitions belong to nobody for the second time, it
