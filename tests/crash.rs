@@ -335,28 +335,6 @@ fn partitions_move_under_load_to_processes_that_join() {
     Expected::real().verify(&deployment, "join", &processes);
 }
 
-/// A restart in between the two rounds in which a partition changes hands: its
-/// owner has let go of it, and died before it could ask for the second round.
-#[test]
-fn a_restart_in_the_middle_of_a_rebalance_leaves_no_partition_without_an_owner() {
-    let deployment = Deployment::new("between", PARTITIONS);
-    let mut settings = busy();
-    // A member hears of the first round by a heartbeat, a tenth of this apart.
-    settings["kafka"] = json!({"session_timeout": "20s"});
-    let process = deployment.start("a", &settings);
-    wait_for("the first worker to let go of partitions", || {
-        process.log().contains(r#""event":"revoked""#).then_some(())
-    });
-    process.kill();
-
-    let mut feed = Feed::new(&deployment);
-    let mut process = deployment.start("a", &busy());
-    feed.feed_the_rest(0);
-    deployment.wait_until_read(&mut [&mut process]);
-    process.stop();
-    Expected::real().verify(&deployment, "between", &[("a", busy())]);
-}
-
 #[test]
 fn what_a_dead_process_owned_moves_to_the_others() {
     let deployment = Deployment::new("dead", PARTITIONS);

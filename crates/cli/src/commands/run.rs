@@ -15,7 +15,7 @@ use std::{
 
 use churnwatch_core::Rules;
 use churnwatch_kafka::{
-    GroupWatch, KafkaChangelog, KafkaSink, KafkaSource, Reporting,
+    KafkaChangelog, KafkaSink, KafkaSource, Reporting,
     topics::{self, TopicsError},
 };
 use churnwatch_pipeline::{DetectError, Detector, Settings, Sink, batch::Origin, scores::Scores};
@@ -149,7 +149,6 @@ fn detect(
         workers.push(worker);
     }
     let memory = watch_memory(state.clone(), metrics.clone(), stop.clone());
-    watch_group(config, partitions, stop.clone())?;
     let mut result = Ok(());
     for worker in workers {
         let ended = worker.join().unwrap_or_else(|_| {
@@ -305,27 +304,6 @@ fn check_topics(
         }
         backoff = (backoff * 2).min(MAX_BACKOFF);
     }
-}
-
-/// Sees to it that no partition is left without an owner. Nobody waits for the
-/// end of the thread: it holds nothing, and may be waiting for a broker.
-fn watch_group(config: &Config, partitions: u32, stop: Arc<AtomicBool>) -> Result<(), Exit> {
-    let mut watch = GroupWatch::new(&config.kafka, partitions).or_exit(Failure::Config)?;
-    let look = move || {
-        let mut next = Instant::now() + watch.interval();
-        while !stop.load(Ordering::Relaxed) {
-            thread::sleep(Duration::from_millis(250));
-            if Instant::now() < next {
-                continue;
-            }
-            if let Err(error) = watch.look() {
-                tracing::debug!(%error, "no look at the group");
-            }
-            next = Instant::now() + watch.interval();
-        }
-    };
-    let named = thread::Builder::new().name("group-watch".to_owned());
-    named.spawn(look).map(drop).or_exit(Failure::Internal)
 }
 
 /// Keeps the gauge of RocksDB's memory.

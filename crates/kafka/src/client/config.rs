@@ -68,22 +68,6 @@ pub(crate) fn group_consumer_config(
     Ok(config)
 }
 
-/// A member of the group for a moment, without a name: it leaves for good.
-pub(crate) fn passing_member_config(settings: &KafkaSettings) -> Result<ClientConfig, ClientError> {
-    let mut config = consumer_config(settings, "passing")?;
-    set(
-        &mut config,
-        &[
-            ("partition.assignment.strategy", "cooperative-sticky"),
-            (
-                "session.timeout.ms",
-                &settings.session_timeout.as_millis().to_string(),
-            ),
-        ],
-    );
-    Ok(config)
-}
-
 /// The consumer that reads the changelog back. It is in no group: a group id
 /// is needed by librdkafka to assign by hand, and the group's own asks for no
 /// further permission; nothing is joined and nothing committed by it.
