@@ -220,34 +220,6 @@ fn an_old_copy_of_its_disk_catches_up_from_the_changelog() {
     Expected::real().verify(&deployment, "old-copy", &[("a", busy())]);
 }
 
-#[test]
-fn damaged_files_are_noticed_and_rebuilt_from_the_changelog() {
-    let deployment = Deployment::new("damaged", PARTITIONS);
-    let mut feed = Feed::new(&deployment);
-    let mut process = deployment.start("a", &busy());
-    feed.feed_and_wait_for_the_middle(&mut [&mut process]);
-    process.stop();
-    feed.interrupted();
-    damage(&deployment.state_dir("a").join("p-00000"));
-    let mut process = deployment.start("a", &busy());
-    feed.feed_the_rest(1);
-    deployment.wait_until_read(&mut [&mut process]);
-    assert!(process.metric_where("churnwatch_restore_rows_total", r#"partition="0""#) > 0.0);
-    assert_eq!(
-        process.metric_where("churnwatch_restore_rows_total", r#"partition="1""#),
-        0.0
-    );
-    let ended = process.stop();
-    assert!(
-        ended
-            .log
-            .contains("rebuilding the state from the changelog"),
-        "{}",
-        ended.log
-    );
-    Expected::real().verify(&deployment, "damaged", &[("a", busy())]);
-}
-
 fn copy_directory(from: &Path, to: &Path) {
     let copied = Command::new("cp")
         .arg("-r")
@@ -255,23 +227,6 @@ fn copy_directory(from: &Path, to: &Path) {
         .status()
         .expect("cp runs");
     assert!(copied.success(), "{} was not copied", from.display());
-}
-
-/// Turns a byte over in the middle of every table of a database.
-fn damage(database: &Path) {
-    let mut damaged = 0;
-    for entry in std::fs::read_dir(database).expect("a database") {
-        let path = entry.expect("a file").path();
-        if path.extension().is_some_and(|ending| ending == "sst") {
-            let mut bytes = std::fs::read(&path).expect("a table");
-            // Data blocks come first, the index and the rest behind them.
-            let place = bytes.len() / 4;
-            bytes[place] ^= 0xff;
-            std::fs::write(&path, bytes).expect("a table can be written");
-            damaged += 1;
-        }
-    }
-    assert!(damaged > 0, "there was nothing to damage");
 }
 
 #[test]
