@@ -17,7 +17,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use churnwatch_tests::{
+use churnwatch_testkit::{
     cli::{self, repository},
     timeline,
 };

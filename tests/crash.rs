@@ -13,7 +13,7 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use churnwatch_tests::broker::{
+use churnwatch_testkit::broker::{
     Deployment, Expected, Group, Outgoing, Process, Producer, wait_for, wait_for_work,
 };
 use serde_json::{Value, json};

@@ -6,7 +6,7 @@
 //! | file | what |
 //! |---|---|
 //! | `story.md` | what happens, in a line or two |
-//! | `timeline.txt` | the events, in the language of [`churnwatch_tests::timeline`] |
+//! | `timeline.txt` | the events, in the language of [`churnwatch_testkit::timeline`] |
 //! | `events.ndjson`, `events.ndjson.gz` | or the events themselves |
 //! | `churnwatch.yaml` | the configuration; the defaults where it is absent |
 //! | `expected.ndjson` | the alerts, whole, in the order in which they are found |
@@ -23,7 +23,7 @@ use std::{
 };
 
 use churnwatch_core::SignalId;
-use churnwatch_tests::{
+use churnwatch_testkit::{
     cli::{self, Ran, repository},
     timeline,
 };

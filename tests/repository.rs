@@ -8,7 +8,7 @@ use std::{
     process::Command,
 };
 
-use churnwatch_tests::cli::repository;
+use churnwatch_testkit::cli::repository;
 use serde_json::Value;
 
 /// Longest file of code, in lines: one subject a file.

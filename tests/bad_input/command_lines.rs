@@ -8,7 +8,7 @@ use std::{
 };
 
 use churnwatch_core::SignalId;
-use churnwatch_tests::cli;
+use churnwatch_testkit::cli;
 use serde_json::Value;
 
 use super::{Bench, good_log};

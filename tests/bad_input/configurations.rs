@@ -1,7 +1,7 @@
 //! Configurations that cannot be: a clear message and an exit code, before
 //! anything starts.
 
-use churnwatch_tests::cli;
+use churnwatch_testkit::cli;
 
 use super::Bench;
 

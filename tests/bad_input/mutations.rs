@@ -6,7 +6,7 @@ use std::{
     time::{SystemTime, UNIX_EPOCH},
 };
 
-use churnwatch_tests::cli::repository;
+use churnwatch_testkit::cli::repository;
 use serde_json::{Map, Value, json};
 
 use super::{Bench, good_log, strewn};

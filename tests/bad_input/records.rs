@@ -1,6 +1,6 @@
 //! Records that cannot be used, and records that look as if.
 
-use churnwatch_tests::timeline;
+use churnwatch_testkit::timeline;
 use churnwatch_wire::VALUE_MAX_BYTES;
 
 use super::{Bench, good_log, strewn};

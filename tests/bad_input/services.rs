@@ -5,7 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use churnwatch_tests::cli::{self, Service};
+use churnwatch_testkit::cli::{self, Service};
 use serde_json::Value;
 
 use super::Bench;

@@ -12,7 +12,7 @@
 
 use std::time::{Duration, Instant};
 
-use churnwatch_tests::broker::{Deployment, LIMIT, Outgoing, Producer, now};
+use churnwatch_testkit::broker::{Deployment, LIMIT, Outgoing, Producer, now};
 use rdkafka::{
     ClientConfig, Message, TopicPartitionList,
     consumer::{BaseConsumer, Consumer},

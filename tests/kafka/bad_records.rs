@@ -2,7 +2,7 @@
 //! where they stood and why, while everything around them goes on unharmed.
 
 use churnwatch_core::{EventTime, time::DAY_MS};
-use churnwatch_tests::broker::{Alerts, Dataset, Deployment, Expected, Outgoing, Record, now};
+use churnwatch_testkit::broker::{Alerts, Dataset, Deployment, Expected, Outgoing, Record, now};
 use serde_json::json;
 
 /// One bad record, and what has to be said about it.

@@ -2,7 +2,7 @@
 //! into a partition that is idle.
 
 use churnwatch_core::{EventTime, time::DAY_MS};
-use churnwatch_tests::broker::{Deployment, Outgoing, Record, now, wait_for};
+use churnwatch_testkit::broker::{Deployment, Outgoing, Record, now, wait_for};
 use serde_json::{Value, json};
 
 /// Two months of use on every day, which ended 40 days ago.

@@ -1,7 +1,7 @@
 //! What a subscriber reads, record by record, as `kcat` would show it.
 
 use churnwatch_core::time::DAY_MS;
-use churnwatch_tests::broker::{Deployment, Outgoing, Record, now};
+use churnwatch_testkit::broker::{Deployment, Outgoing, Record, now};
 use serde_json::{Value, json};
 
 const KEY: &str = "acme|ticket_spike|";

@@ -1,7 +1,7 @@
 //! The same events give the same alerts, byte by byte, on a file and on Kafka,
 //! for any number of partitions, workers and processes.
 
-use churnwatch_tests::broker::{Deployment, Expected, Process};
+use churnwatch_testkit::broker::{Deployment, Expected, Process};
 use serde_json::{Value, json};
 
 /// Puts the events on a log, lets the processes read it to its end, and

@@ -6,7 +6,7 @@ use std::{
     thread,
 };
 
-use churnwatch_tests::{
+use churnwatch_testkit::{
     broker::{Deployment, Outgoing, Process, now, wait_for},
     cli,
 };

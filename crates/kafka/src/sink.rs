@@ -30,6 +30,7 @@ mod failure;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use churnwatch_faults::{Moment, pass};
 use churnwatch_pipeline::sink::{CommitError, Epoch, PartitionEpoch, Sink};
 use churnwatch_pipeline::source::{ChangelogMark, PartitionId};
 use rdkafka::error::KafkaError;
@@ -176,10 +177,12 @@ impl KafkaSink {
         transactions.begin(left()).map_err(before)?;
         self.produce(transactions, epoch, until)?;
         let marks = self.await_delivery(transactions, until)?;
+        pass(Moment::AfterProduce);
         let offsets = self.offsets(&epoch.partitions, &marks);
         transactions
             .send_offsets(left(), offsets, group)
             .map_err(before)?;
+        pass(Moment::AfterOffsets);
         transactions
             .commit(half)
             .map_err(|error| failed(Phase::Commit, &error))?;

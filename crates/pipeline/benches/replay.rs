@@ -173,6 +173,7 @@ fn replay() -> BTreeMap<Vec<u8>, usize> {
         flush_interval: Duration::from_secs(30),
         idle_clock: None,
         until: None,
+        max_backoff: Duration::from_secs(5),
     };
     let mut detector = Detector::new(
         FileSource::open(&[path], None).expect("a readable file"),

@@ -26,6 +26,7 @@ use std::{
 };
 
 use churnwatch_core::{Clock, EventTime, Rules, SourceName, watermark::Timeliness};
+use churnwatch_faults::{Defence, Moment, holds, pass};
 use churnwatch_store::{StateDir, StoreError};
 use churnwatch_telemetry::{
     BatchCounters, CommitResult, GaugeShare, Health, LatencyFrom, Metrics, RebalanceEvent,
@@ -72,6 +73,8 @@ pub struct Settings {
     /// Where the input ends (files): time goes on to here, or to the last
     /// event.
     pub until: Option<EventTime>,
+    /// Longest wait between two attempts while the broker cannot be reached.
+    pub max_backoff: Duration,
 }
 
 /// One worker.
@@ -93,8 +96,20 @@ pub struct Detector<S, K, C> {
     /// When each partition last delivered a record or got a clock.
     last_record: BTreeMap<PartitionId, Instant>,
     last_upkeep: Instant,
+    /// How long was waited after the last error.
+    backoff: Duration,
     /// Whether the group has given us an assignment yet.
     has_joined: bool,
+}
+
+/// Whether there is more to do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Round {
+    /// Go round again.
+    GoOn,
+    /// The input has ended, or the worker was told to stop; everything applied
+    /// is committed.
+    Done,
 }
 
 /// This worker's part of gauges that all workers add up.
@@ -111,8 +126,8 @@ const RESTORE_STEP: Duration = Duration::from_millis(200);
 const RESTORE_RETRY: Duration = Duration::from_secs(1);
 /// Accounts looked at between two polls.
 const LOOKS_AT_A_TIME: usize = 20_000;
-/// Longest back-off while the broker cannot be reached.
-const MAX_BACKOFF: Duration = Duration::from_secs(5);
+/// Shortest wait after an error.
+const MIN_BACKOFF: Duration = Duration::from_millis(50);
 
 impl<S: Source, K: Sink, C: Changelog> Detector<S, K, C> {
     /// A worker that has not begun.
@@ -157,6 +172,7 @@ impl<S: Source, K: Sink, C: Changelog> Detector<S, K, C> {
             last_commit: now,
             last_record: BTreeMap::new(),
             last_upkeep: now,
+            backoff: Duration::ZERO,
             has_joined: false,
         }
     }
@@ -168,7 +184,13 @@ impl<S: Source, K: Sink, C: Changelog> Detector<S, K, C> {
     /// What only a person can help with. What is not committed then will be
     /// read again at the next start.
     pub fn run(&mut self) -> Result<(), DetectError> {
-        let result = self.run_loop();
+        let result = loop {
+            match self.step() {
+                Ok(Round::GoOn) => {}
+                Ok(Round::Done) => break Ok(()),
+                Err(error) => break Err(error),
+            }
+        };
         if result.is_err() {
             self.drop_everything();
         }
@@ -177,39 +199,42 @@ impl<S: Source, K: Sink, C: Changelog> Detector<S, K, C> {
         result
     }
 
-    fn run_loop(&mut self) -> Result<(), DetectError> {
-        let mut backoff = Duration::ZERO;
-        loop {
-            self.health.beat(&self.settings.worker, Instant::now());
-            if self.stop.load(Ordering::Relaxed) {
-                return self.leave();
-            }
-            let polled = self.poll_once(self.poll_timeout());
-            let step = match polled {
-                Ok(Polled::Records(_) | Polled::Idle) => Ok(()),
-                Ok(Polled::Assigned(partitions)) => self.assigned(&partitions),
-                Ok(Polled::Revoked { partitions, lost }) => self.revoked(&partitions, lost),
-                Ok(Polled::Ended) => return self.finish(),
-                Err(error) => Err(error),
-            }
-            .and_then(|()| {
-                self.note_joining();
-                self.look_at_the_due()
-            })
-            .and_then(|()| self.commit_if_due())
-            .and_then(|()| self.restore_some())
-            .and_then(|()| self.write_clocks())
-            .and_then(|()| self.upkeep());
-            match step {
-                Ok(()) => {
-                    if backoff > Duration::ZERO {
-                        backoff = Duration::ZERO;
-                        self.report("broker", None);
-                    }
-                }
-                Err(error) => self.recover(error, &mut backoff)?,
-            }
+    /// Goes round the loop once. [`Detector::run`] does nothing else; whoever
+    /// steps by hand closes nothing and may simply drop the worker.
+    ///
+    /// # Errors
+    /// As [`Detector::run`].
+    pub fn step(&mut self) -> Result<Round, DetectError> {
+        self.health.beat(&self.settings.worker, Instant::now());
+        if self.stop.load(Ordering::Relaxed) {
+            return self.leave().map(|()| Round::Done);
         }
+        let polled = self.poll_once(self.poll_timeout());
+        let step = match polled {
+            Ok(Polled::Records(_) | Polled::Idle) => Ok(()),
+            Ok(Polled::Assigned(partitions)) => self.assigned(&partitions),
+            Ok(Polled::Revoked { partitions, lost }) => self.revoked(&partitions, lost),
+            Ok(Polled::Ended) => return self.finish().map(|()| Round::Done),
+            Err(error) => Err(error),
+        }
+        .and_then(|()| {
+            self.note_joining();
+            self.look_at_the_due()
+        })
+        .and_then(|()| self.commit_if_due())
+        .and_then(|()| self.restore_some())
+        .and_then(|()| self.write_clocks())
+        .and_then(|()| self.upkeep());
+        match step {
+            Ok(()) => {
+                if self.backoff > Duration::ZERO {
+                    self.backoff = Duration::ZERO;
+                    self.report("broker", None);
+                }
+            }
+            Err(error) => self.recover(error)?,
+        }
+        Ok(Round::GoOn)
     }
 
     /// One poll; each record makes its whole journey before the next.
@@ -304,6 +329,10 @@ impl<S: Source, K: Sink, C: Changelog> Detector<S, K, C> {
         }
         epoch.alerts = std::mem::take(&mut self.batch.alerts);
         epoch.dead_letters = std::mem::take(&mut self.batch.dead_letters);
+        if !holds(Defence::StoreAfterCommit) {
+            self.store_epoch(&epoch)?;
+        }
+        pass(Moment::BeforeBegin);
         let offsets = self.sink.commit(&epoch).inspect_err(|error| {
             let result = match error {
                 CommitError::InDoubt(_) => CommitResult::InDoubt,
@@ -311,9 +340,11 @@ impl<S: Source, K: Sink, C: Changelog> Detector<S, K, C> {
             };
             self.metrics.commits_total.with([result.as_str()]).inc();
         })?;
+        pass(Moment::BeforeStore);
         for (part, offset) in epoch.partitions.into_iter().zip(offsets) {
             if let Some(task) = self.tasks.get_mut(&part.partition) {
                 task.committed(part, offset)?;
+                pass(Moment::DuringStore);
             }
         }
         self.metrics
@@ -336,6 +367,17 @@ impl<S: Source, K: Sink, C: Changelog> Detector<S, K, C> {
         }
         self.batch.committed();
         self.last_commit = Instant::now();
+        Ok(())
+    }
+
+    /// What stores do that know nothing of transactions, for tests only: the
+    /// store first, and the commit behind it.
+    fn store_epoch(&mut self, epoch: &Epoch) -> Result<(), DetectError> {
+        for part in &epoch.partitions {
+            if let Some(task) = self.tasks.get_mut(&part.partition) {
+                task.store_before_commit(part)?;
+            }
+        }
         Ok(())
     }
 
@@ -391,7 +433,7 @@ impl<S: Source, K: Sink, C: Changelog> Detector<S, K, C> {
 
     /// Decides what an error means. Whatever it is, nothing that is not
     /// committed survives it.
-    fn recover(&mut self, error: DetectError, backoff: &mut Duration) -> Result<(), DetectError> {
+    fn recover(&mut self, error: DetectError) -> Result<(), DetectError> {
         match &error {
             DetectError::Source(SourceError::Retry(_)) => {
                 tracing::warn!(%error, "waiting for the broker");
@@ -413,7 +455,9 @@ impl<S: Source, K: Sink, C: Changelog> Detector<S, K, C> {
                     .with([commit.reason()])
                     .inc();
                 self.report("broker", Some(error.to_string()));
-                self.roll_back(&[]);
+                if holds(Defence::RollBack) {
+                    self.roll_back(&[]);
+                }
                 while let Err(error) = self.sink.reset() {
                     if let CommitError::Fatal(_) = error {
                         return Err(error.into());
@@ -422,19 +466,20 @@ impl<S: Source, K: Sink, C: Changelog> Detector<S, K, C> {
                         return Ok(());
                     }
                     self.report("broker", Some(error.to_string()));
-                    self.wait(backoff);
+                    self.wait();
                 }
             }
             _ => return Err(error),
         }
-        self.wait(backoff);
+        self.wait();
         Ok(())
     }
 
     /// Waits a little longer each time, and keeps the heartbeat.
-    fn wait(&self, backoff: &mut Duration) {
-        *backoff = (*backoff * 2).clamp(Duration::from_millis(50), MAX_BACKOFF);
-        let until = Instant::now() + *backoff;
+    fn wait(&mut self) {
+        let longest = self.settings.max_backoff;
+        self.backoff = (self.backoff * 2).max(MIN_BACKOFF).min(longest);
+        let until = Instant::now() + self.backoff;
         while Instant::now() < until && !self.stop.load(Ordering::Relaxed) {
             self.health.beat(&self.settings.worker, Instant::now());
             std::thread::sleep(Duration::from_millis(20));
@@ -463,7 +508,7 @@ fn journey(
     batch: &mut Batch,
 ) -> Result<(), DetectError> {
     let origin = &settings.origin;
-    if record.offset < task.next_offset {
+    if record.offset < task.next_offset && holds(Defence::OrderedOffsets) {
         return Err(DetectError::OutOfOrder {
             partition: record.partition.0,
             got: record.offset,

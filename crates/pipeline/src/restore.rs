@@ -20,6 +20,7 @@
 
 use std::time::{Duration, Instant};
 
+use churnwatch_faults::{Defence, Moment, holds, pass};
 use churnwatch_store::{PartitionStore, RowChange, StateDir, StoreError, TaskRow, key};
 
 use crate::{
@@ -209,7 +210,7 @@ impl Restore {
             Some(Committed {
                 mark: None,
                 next_offset,
-            }) => {
+            }) if holds(Defence::ForeignOffset) => {
                 return Ok(Step::Stopped(format!(
                     "the group's offset {next_offset} of partition {} was not committed by Churnwatch, \
                      so no state belongs to it: restore the former offset, or remove the group and \
@@ -217,11 +218,13 @@ impl Restore {
                     self.partition
                 )));
             }
+            Some(Committed { mark: None, .. }) => None,
         };
         // Ahead of what is committed: this state belongs to a history that
         // the group no longer has.
         if let (Some(mark), Some(row)) = (&target, store.task())
             && row.epoch > mark.epoch
+            && holds(Defence::StoreAhead)
         {
             tracing::warn!(
                 partition = self.partition.0,
@@ -232,9 +235,9 @@ impl Restore {
             store = store.wipe()?;
         }
         if let (Some(mark), Some(row)) = (&target, store.task())
-            && row.epoch == mark.epoch
+            && row.epoch >= mark.epoch
         {
-            if row.digest != mark.digest {
+            if row.digest != mark.digest && holds(Defence::Digest) {
                 let (committed, stored) = (mark.digest, row.digest);
                 let partition = self.partition.0;
                 return Err(StoreError::Digest {
@@ -252,6 +255,9 @@ impl Restore {
             Some(_) => row.changelog_offset,
             None => (row.changelog_offset - 1).max(-1),
         });
+        if target.is_none() && store.task().is_none() && !holds(Defence::EpochRecord) {
+            return self.finish(store, committed, source, place);
+        }
         let span = changelog.begin(self.partition, after)?;
         if let Some(mark) = target
             && span.1 <= mark.changelog_offset
@@ -319,7 +325,9 @@ impl Restore {
                         Some(Err(error)) => failed = Some(error),
                         None => {}
                     }
-                    if target.is_some_and(|target| offset >= target.changelog_offset) {
+                    if holds(Defence::ExactEpoch)
+                        && target.is_some_and(|target| offset >= target.changelog_offset)
+                    {
                         return Visit::Stop;
                     }
                 } else {
@@ -346,8 +354,11 @@ impl Restore {
             reading
                 .store
                 .restore_rows(&std::mem::take(&mut reading.rows))?;
+            pass(Moment::DuringRestore);
             let reached = match (reading.target, &reading.epoch) {
-                (Some(target), Some(row)) => row.changelog_offset >= target.changelog_offset,
+                (Some(target), Some(row)) => {
+                    holds(Defence::ExactEpoch) && row.changelog_offset >= target.changelog_offset
+                }
                 _ => false,
             };
             if reached || read == ChangelogRead::AtEnd {
@@ -377,8 +388,9 @@ impl Restore {
         } = reading;
         let partition = self.partition;
         let row = match (target, epoch) {
+            (Some(_), Some(row)) if !holds(Defence::ExactEpoch) => row,
             (Some(target), Some(row)) if row.epoch == target.epoch => {
-                if row.digest != target.digest {
+                if row.digest != target.digest && holds(Defence::Digest) {
                     let (committed, stored) = (target.digest, row.digest);
                     return Err(StoreError::Digest {
                         partition: partition.0,
@@ -473,6 +485,8 @@ impl Restore {
         let position = store.task().map(|row| row.next_offset);
         if let (Some(position), Some(committed)) = (position, &committed)
             && position != committed.next_offset
+            && holds(Defence::StoreAhead)
+            && holds(Defence::ExactEpoch)
         {
             return Ok(Step::Stopped(format!(
                 "partition {partition}: the group is at offset {}, its epoch record at {position}: \
@@ -481,14 +495,14 @@ impl Restore {
             )));
         }
         let next_offset = position.unwrap_or(first);
-        if next_offset < first {
+        if next_offset < first && holds(Defence::Bounds) {
             return Ok(Step::Stopped(format!(
                 "partition {partition} was trimmed to offset {first}, but only what is before \
                  {next_offset} was read: events are lost; replay from a backup, or lengthen the \
                  retention of the log"
             )));
         }
-        if next_offset > end {
+        if next_offset > end && holds(Defence::Bounds) {
             return Ok(Step::Stopped(format!(
                 "partition {partition} ends at offset {end}, but {next_offset} was read already: the \
                  topic was deleted and made again; give the group a new name, or restore the topic"

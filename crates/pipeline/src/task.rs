@@ -205,6 +205,23 @@ impl Task {
         Ok(())
     }
 
+    /// As a store that goes ahead of its transaction would; for tests of what
+    /// comes of that.
+    pub(crate) fn store_before_commit(&mut self, epoch: &PartitionEpoch) -> Result<(), StoreError> {
+        let changes: Vec<RowChange> = epoch
+            .rows
+            .iter()
+            .map(|(key, value)| RowChange {
+                key: key.clone(),
+                value: value.clone(),
+            })
+            .collect();
+        match &self.prepared {
+            Some(row) => self.store.commit(&changes, row),
+            None => Ok(()),
+        }
+    }
+
     /// Gives the store up, and with it everything that was not committed.
     pub(crate) fn into_store(self) -> PartitionStore {
         self.store

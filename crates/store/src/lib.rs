@@ -68,6 +68,7 @@ pub mod key;
 mod options;
 mod partition;
 mod row;
+mod show;
 mod task;
 #[cfg(test)]
 mod testing;
@@ -78,4 +79,5 @@ pub use error::StoreError;
 pub use options::{MemoryUse, StoreOptions};
 pub use partition::{PartitionStore, Scan};
 pub use row::RowChange;
+pub use show::show;
 pub use task::TaskRow;

@@ -12,6 +12,7 @@ use churnwatch_core::{
     account::{AccountState, History, Hot, Seat},
     ids::{AccountId, UserId},
 };
+use churnwatch_faults::{Defence, Moment, holds, pass};
 use rocksdb::{ColumnFamily, DB, FlushOptions, ReadOptions, WriteBatch, WriteOptions, properties};
 
 pub use self::restore::Scan;
@@ -127,6 +128,14 @@ impl PartitionStore {
     /// open it again.
     pub fn commit(&mut self, changes: &[RowChange], task: &TaskRow) -> Result<(), StoreError> {
         let mut batch = batch_of(changes);
+        if !holds(Defence::OneBatch) {
+            // The position first, and what it stands for behind it, if it comes to that.
+            let mut position = WriteBatch::default();
+            position.put(key::task(), task.encode()?);
+            self.write(position)?;
+            self.flush()?;
+            pass(Moment::DuringStore);
+        }
         batch.put(key::task(), task.encode()?);
         self.write(batch)?;
         self.task = Some(task.clone());

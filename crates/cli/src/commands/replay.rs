@@ -178,6 +178,7 @@ pub(crate) fn replay(replay: &Replay<'_>) -> Result<Summary, Exit> {
         flush_interval: config.detect.flush_interval.get(),
         idle_clock: None,
         until: replay.until,
+        max_backoff: Duration::from_secs(5),
     };
     let stop = stop_on_signal();
     let watch = Watch::begin(progress.clone());

@@ -216,6 +216,7 @@ fn detector(
         flush_interval: config.detect.flush_interval.get(),
         idle_clock: config.detect.idle_clock.after(),
         until: None,
+        max_backoff: Duration::from_secs(5),
     };
     Ok(Detector::new(
         source,

@@ -22,6 +22,7 @@ impl<S: Source, K: Sink, C: Changelog> Detector<S, K, C> {
         self.count_rebalance(RebalanceEvent::Assigned, partitions);
         self.refuse_new_partitions(partitions)?;
         self.source.accept(partitions)?;
+        pass(Moment::DuringAssignment);
         for &partition in partitions {
             self.restores.insert(partition, Restore::new(partition));
         }
@@ -62,6 +63,7 @@ impl<S: Source, K: Sink, C: Changelog> Detector<S, K, C> {
             RebalanceEvent::Revoked
         };
         self.count_rebalance(event, partitions);
+        pass(Moment::DuringRevocation);
         let committed = if lost { Ok(()) } else { self.commit() };
         if lost || committed.is_err() {
             // An epoch spans all partitions of the worker, so all fall back.

@@ -1,6 +1,7 @@
 //! Reading a whole partition, and bringing it to a committed position.
 
 use churnwatch_core::{account::Hot, ids::AccountId, time::EventTime};
+use churnwatch_faults::{Defence, holds};
 use rocksdb::ReadOptions;
 
 use super::{PartitionStore, batch_of, last_of_each_key};
@@ -136,7 +137,7 @@ impl PartitionStore {
         each: &mut dyn FnMut(AccountId, Option<EventTime>),
     ) -> Result<Scan, StoreError> {
         let scan = self.scan(each)?;
-        if scan.digest == committed {
+        if scan.digest == committed || !holds(Defence::Digest) {
             Ok(scan)
         } else {
             Err(StoreError::Digest {

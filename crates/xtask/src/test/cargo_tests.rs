@@ -46,7 +46,7 @@ pub(super) fn run_without_broker(arguments: &[OsString]) -> Result<()> {
         "--format-version",
         "1",
     ])?)?;
-    let mut test = process::cargo(["test", "--package", PACKAGE, "--lib"])?;
+    let mut test = process::cargo(["test", "--package", PACKAGE])?;
     for target in targets_without_broker(&metadata)? {
         test.args(["--test", &target]);
     }
@@ -84,7 +84,6 @@ mod tests {
     fn only_the_targets_that_need_a_broker_are_left_out() {
         let target = |name: &str, kind: &str| serde_json::json!({"name": name, "kind": [kind]});
         let targets = [
-            target("churnwatch_tests", "lib"),
             target("golden", "test"),
             target("kafka", "test"),
             target("crash", "test"),

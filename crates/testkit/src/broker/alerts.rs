@@ -103,7 +103,7 @@ fn told(alert: Option<&(u64, String)>) -> &str {
 }
 
 /// The body within a record of the history topic, as it was written.
-fn body_of(record: &Record) -> &str {
+pub(crate) fn body_of(record: &Record) -> &str {
     let envelope = std::str::from_utf8(record.value.as_deref().expect("a value")).expect("UTF-8");
     // No text within JSON holds a bare quotation mark, so this stands there once: in front of the
     // last attribute of the envelope.
@@ -113,7 +113,7 @@ fn body_of(record: &Record) -> &str {
     data.strip_suffix('}').expect("an envelope is an object")
 }
 
-fn without_run(body: &str) -> String {
+pub(crate) fn without_run(body: &str) -> String {
     let from = body.rfind(r#","mode":""#).expect("a body has its mode");
     let to = body
         .rfind(r#","config_hash":""#)

@@ -9,27 +9,43 @@ use std::{
     net::{SocketAddr, TcpStream},
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
-    sync::OnceLock,
+    sync::{Mutex, OnceLock},
     time::Duration,
 };
 
 /// The root of the repository.
 pub fn repository() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
-        .parent()
-        .expect("tests/ stands in the repository")
+        .ancestors()
+        .nth(2)
+        .expect("crates/testkit/ stands in the repository")
 }
 
-/// The binary, built if it is not fresh, with the profile of the running test.
+/// The binary as users have it, built if it is not fresh, with the profile of
+/// the running test.
 ///
 /// # Panics
 /// It cannot be built.
 pub fn binary() -> &'static Path {
     static BINARY: OnceLock<PathBuf> = OnceLock::new();
-    BINARY.get_or_init(build)
+    BINARY.get_or_init(|| build("churnwatch-under-test", &[]))
 }
 
-fn build() -> PathBuf {
+/// The same with the moments and defences of the crate `faults`.
+///
+/// # Panics
+/// It cannot be built.
+pub fn binary_with_faults() -> &'static Path {
+    static BINARY: OnceLock<PathBuf> = OnceLock::new();
+    let features = ["--features", "fault-injection"];
+    BINARY.get_or_init(|| build("churnwatch-with-faults", &features))
+}
+
+/// Builds the binary and gives a copy of it, since cargo has one place for both
+/// kinds.
+fn build(copy: &str, features: &[&str]) -> PathBuf {
+    static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
+    let _one = ONE_AT_A_TIME.lock().expect("no build panicked before");
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let built = Command::new(cargo)
         .current_dir(repository())
@@ -42,6 +58,7 @@ fn build() -> PathBuf {
             "--profile",
             &profile(),
         ])
+        .args(features)
         .args(["--message-format", "json-render-diagnostics"])
         .stderr(Stdio::inherit())
         .output()
@@ -53,7 +70,13 @@ fn build() -> PathBuf {
         .filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok())
         .filter_map(|message| message["executable"].as_str().map(PathBuf::from))
         .next_back();
-    executable.expect("cargo names the binary it has built")
+    let executable = executable.expect("cargo names the binary it has built");
+    let copy = executable.with_file_name(copy);
+    // Beside its place and then there: an older copy may be running.
+    let unfinished = copy.with_extension(std::process::id().to_string());
+    std::fs::copy(&executable, &unfinished).expect("the binary can be copied");
+    std::fs::rename(&unfinished, &copy).expect("the copy can be put in its place");
+    copy
 }
 
 /// The profile of the running test, by the directory it lies in.
@@ -65,10 +88,17 @@ fn profile() -> String {
 
 /// The binary as a command that knows nothing of the environment's settings.
 pub fn churnwatch() -> Command {
-    let mut command = Command::new(binary());
+    command(binary())
+}
+
+/// A binary as a command that knows nothing of the environment's settings.
+pub(crate) fn command(binary: &Path) -> Command {
+    let mut command = Command::new(binary);
     command
         .env_remove("CHURNWATCH_CONFIG")
         .env_remove("CHURNWATCH_LOG")
+        .env_remove("CHURNWATCH_FAULT")
+        .env_remove("CHURNWATCH_WITHOUT")
         .env("NO_COLOR", "1");
     command
 }

@@ -10,7 +10,7 @@
 //! Nothing here sleeps to let time pass: whoever waits, waits for a state that
 //! it can see, within a limit.
 
-mod alerts;
+pub(crate) mod alerts;
 mod dataset;
 mod deployment;
 mod expected;

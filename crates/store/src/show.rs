@@ -1,0 +1,64 @@
+//! Rows in words, for people: what a key names and what its value says.
+
+use churnwatch_core::account::{History, Hot, Seat};
+
+use crate::{
+    error::StoreError,
+    key::{self, RowKey},
+    row::{self, Row},
+    task::TaskRow,
+};
+
+/// A row taken apart for reading, one field a line; `partition` is for errors
+/// only. Nothing may rest on the exact text.
+///
+/// # Errors
+/// The bytes are no row of this or an older version.
+pub fn show(key: &[u8], value: &[u8], partition: i32) -> Result<String, StoreError> {
+    let key = key::parse(key).map_err(|bad| StoreError::Corrupt {
+        partition,
+        what: "a key".to_owned(),
+        reason: bad.to_string(),
+    })?;
+    Ok(match key {
+        RowKey::Hot(account) => {
+            let hot: Hot = row::decode(value, Some(&account), partition)?;
+            titled(&row::describe(Hot::TABLE, Some(&account)), &hot)
+        }
+        RowKey::History(account) => {
+            let history: History = row::decode(value, Some(&account), partition)?;
+            titled(&row::describe(History::TABLE, Some(&account)), &history)
+        }
+        RowKey::Seat(account, user) => {
+            let seat: Seat = row::decode(value, Some(&account), partition)?;
+            let title = row::describe(Seat::TABLE, Some(&account));
+            titled(&format!("{title}, user {user:?}"), &seat)
+        }
+        RowKey::Task => titled(
+            &row::describe(TaskRow::TABLE, None),
+            &TaskRow::decode(value, partition)?,
+        ),
+    })
+}
+
+fn titled(title: &str, row: &dyn std::fmt::Debug) -> String {
+    format!("{title}\n{row:#?}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_row_names_its_account_and_shows_its_fields() {
+        let value = row::encode(&Hot {
+            sequence: 300,
+            ..Hot::default()
+        })
+        .unwrap();
+        let text = show(&key::hot(&"acme".into()), &value, 0).unwrap();
+        assert!(text.starts_with("hot row of account \"acme\"\n"), "{text}");
+        assert!(text.contains("sequence: 300"), "{text}");
+        assert!(show(b"\xff", &value, 0).is_err());
+    }
+}

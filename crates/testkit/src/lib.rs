@@ -1,0 +1,15 @@
+//! What the suites in `tests/` share, and what proves the promises: nothing of
+//! it is part of the program.
+//!
+//! - [`cli`] runs the binary, as users do;
+//! - [`timeline`] tells what an account does, in words;
+//! - [`broker`] has a real broker, and the detector as processes on it;
+//! - [`world`] is everything a run has left behind, and compares two of them;
+//! - [`mod@reference`] is the world as it has to be: the same log through the
+//!   same detector, in memory and undisturbed.
+
+pub mod broker;
+pub mod cli;
+pub mod reference;
+pub mod timeline;
+pub mod world;
