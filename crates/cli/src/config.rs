@@ -15,7 +15,8 @@ use std::{
 
 use churnwatch_core::Rules;
 use churnwatch_kafka::{KafkaSettings, Span};
-use churnwatch_store::StoreOptions;
+use churnwatch_pipeline::Bound;
+use churnwatch_store::{StateVersion, StoreOptions};
 use miette::{LabeledSpan, NamedSource, SourceSpan};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -36,7 +37,7 @@ pub(crate) struct Config {
     pub(crate) workers: usize,
     /// When work is committed, and what is kept in memory.
     pub(crate) detect: DetectConfig,
-    /// Memory of the local state.
+    /// Memory of the local state, and the form in which it is written.
     pub(crate) store: StoreConfig,
     /// The HTTP endpoints for people and Prometheus.
     pub(crate) http: HttpConfig,
@@ -80,6 +81,40 @@ pub(crate) struct DetectConfig {
     /// partition of the log, if a look is due by it. `off` where history is
     /// loaded, or where something else writes clocks. Default 10s.
     pub(crate) idle_clock: IdleClock,
+    /// When a partition is stopped because too many of its records cannot be
+    /// used. Not used by `replay` and `demo`: a file ends, and is reported on
+    /// as a whole.
+    pub(crate) breaker: BreakerConfig,
+}
+
+/// When a partition is stopped because too many of its records cannot be used.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct BreakerConfig {
+    /// Share of the last records above which it is stopped, in percent, 1 to
+    /// 100. 100 switches it off, and lets partitions go on that stand still.
+    /// Default 50.
+    pub(crate) percent: u32,
+    /// How many records are looked back on, 100 to 100000; counted in tenths.
+    /// Default 1000.
+    pub(crate) records: u32,
+}
+
+impl Default for BreakerConfig {
+    fn default() -> Self {
+        Self {
+            percent: 50,
+            records: 1_000,
+        }
+    }
+}
+
+impl BreakerConfig {
+    /// `None` where it is off.
+    pub(crate) fn bound(&self) -> Option<Bound> {
+        let Self { percent, records } = *self;
+        (percent < 100).then_some(Bound { percent, records })
+    }
 }
 
 impl Default for DetectConfig {
@@ -92,6 +127,7 @@ impl Default for DetectConfig {
             cached_accounts: 50_000,
             flush_interval: Span::from_secs(30),
             idle_clock: IdleClock::After(Span::from_secs(10)),
+            breaker: BreakerConfig::default(),
         }
     }
 }
@@ -163,7 +199,8 @@ impl JsonSchema for IdleClock {
     }
 }
 
-/// Memory of the local state, in MiB, for all partitions together.
+/// Memory of the local state, in MiB, for all partitions together, and the form
+/// in which it is written.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct StoreConfig {
@@ -171,6 +208,11 @@ pub(crate) struct StoreConfig {
     pub(crate) block_cache_mib: usize,
     /// Rows that are not yet on disk, in MiB. Default 128.
     pub(crate) write_buffer_mib: usize,
+    /// The state version in which rows are written, 1 or 2. Set it to the one
+    /// that the release you come from writes while members of that release are
+    /// still running; every older one is read in any case. With 1 there is no
+    /// breaker. Default 2, the newest.
+    pub(crate) state_version: u8,
 }
 
 impl Default for StoreConfig {
@@ -178,15 +220,21 @@ impl Default for StoreConfig {
         Self {
             block_cache_mib: 256,
             write_buffer_mib: 128,
+            state_version: StateVersion::NEWEST.number(),
         }
     }
 }
 
 impl StoreConfig {
+    pub(crate) fn version(&self) -> StateVersion {
+        StateVersion::of(self.state_version).unwrap_or_default()
+    }
+
     pub(crate) fn options(&self) -> StoreOptions {
         StoreOptions {
             block_cache_bytes: self.block_cache_mib << 20,
             write_buffer_bytes: self.write_buffer_mib << 20,
+            state_version: self.version(),
             ..StoreOptions::default()
         }
     }
@@ -350,6 +398,21 @@ impl Config {
             detect.commit_interval.get() >= self.kafka.transaction_timeout.get(),
             "detect.commit_interval",
             "is not shorter than kafka.transaction_timeout: the broker would abort every commit",
+        );
+        refuse(
+            !(1..=100).contains(&detect.breaker.percent),
+            "detect.breaker.percent",
+            "give a number from 1 to 100; 100 switches the breaker off",
+        );
+        refuse(
+            !(100..=100_000).contains(&detect.breaker.records),
+            "detect.breaker.records",
+            "give a number from 100 to 100000",
+        );
+        refuse(
+            StateVersion::of(self.store.state_version).is_none(),
+            "store.state_version",
+            "this release writes the state versions 1 and 2",
         );
         refuse(
             self.store.block_cache_mib < 8,

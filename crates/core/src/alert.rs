@@ -80,6 +80,8 @@ pub enum ResolveReason {
     Superseded,
     /// The account ended.
     AccountEnded,
+    /// All that was kept about the account was erased.
+    Erased,
 }
 
 impl ResolveReason {
@@ -92,6 +94,7 @@ impl ResolveReason {
             Self::Manual => "manual",
             Self::Superseded => "superseded",
             Self::AccountEnded => "account_ended",
+            Self::Erased => "erased",
         }
     }
 }

@@ -7,10 +7,11 @@
 //! ```
 
 use crate::{
-    account::{AccountState, ClockReading, MAX_RECENT_TICKETS, RecentTicket, SeatStatus},
-    alert::{self, Alert, AlertPhase, Severity, Transition, TransitionKind},
+    account::{AccountState, ClockReading, MAX_RECENT_TICKETS, Profile, RecentTicket, SeatStatus},
+    alert::{self, Alert, AlertPhase, Evidence, Severity, Transition, TransitionKind},
     event::{
-        Command, CommandAction, Event, Fact, ProfilePatch, SeatAction, SeatChange, Ticket, Usage,
+        Command, CommandAction, Event, Fact, ProfilePatch, SeatAction, SeatChange, Segment, Ticket,
+        Usage,
     },
     fleet::FleetDay,
     ids::UserId,
@@ -87,9 +88,15 @@ impl AccountState {
 
 fn apply_event(account: &mut AccountState, rules: &Rules, event: &Event) -> Outcome {
     let mut outcome = Outcome::default();
+    if event.fact == Fact::Erase {
+        erase(account, rules, event.time, &mut outcome);
+        return outcome;
+    }
     let day = event.time.local_day(account.zone());
     if account.is_unseen() {
+        let touched = std::mem::take(&mut account.touched);
         *account = AccountState::begin(account.id.clone(), day);
+        account.touched = touched;
     }
     if let Some(id) = event.id {
         let horizon_ms = i64::from(rules.time.dedupe_seconds) * 1_000;
@@ -122,6 +129,8 @@ fn apply_event(account: &mut AccountState, rules: &Rules, event: &Event) -> Outc
             obey(account, rules, command, event.time, &mut outcome);
             return outcome;
         }
+        // It came before everything else.
+        Fact::Erase => return outcome,
     }
     if ended || has_ended(account) {
         return outcome;
@@ -620,6 +629,35 @@ fn end_account(account: &mut AccountState, rules: &Rules, now: EventTime, outcom
             let kind = episode.resolve(alert::ResolveReason::AccountEnded, now);
             publish_now(account, rules, now, index, kind, outcome);
         }
+    }
+}
+
+/// Forgets an account. Whoever holds an open alert of it is told that it is
+/// over, without anything that is being erased.
+fn erase(account: &mut AccountState, rules: &Rules, now: EventTime, outcome: &mut Outcome) {
+    let first = outcome.transitions.len();
+    for index in 0..account.hot.alerts.len() {
+        let Some(episode) = &mut account.hot.alerts[index].episode else {
+            continue;
+        };
+        if episode.phase != AlertPhase::Resolved {
+            let kind = episode.resolve(alert::ResolveReason::Erased, now);
+            publish_now(account, rules, now, index, kind, outcome);
+        }
+    }
+    for transition in &mut outcome.transitions[first..] {
+        let alert = &mut transition.alert;
+        alert.reason = "The account was erased on request.".to_owned();
+        alert.evidence = Evidence::default();
+        alert.series.clear();
+        alert.account = Profile::default();
+        alert.segment = Segment::default();
+        alert.acted_by = None;
+        (alert.observed, alert.expected, alert.threshold) = (0.0, 0.0, 0.0);
+        alert.score = 0.0;
+    }
+    if !account.is_unseen() {
+        account.erase();
     }
 }
 

@@ -46,6 +46,8 @@ pub enum Fact {
     Contact(ContactTouch),
     /// A person acted on an alert.
     Command(Command),
+    /// Everything that is kept about the account is to be forgotten.
+    Erase,
 }
 
 impl Fact {
@@ -58,6 +60,7 @@ impl Fact {
             Self::Seat(_) => "seat",
             Self::Contact(_) => "contact",
             Self::Command(_) => "command",
+            Self::Erase => "erase",
         }
     }
 }
@@ -342,4 +345,14 @@ pub struct Clock {
     pub shards: u32,
     /// Nothing older is still to come from this shard.
     pub time: EventTime,
+}
+
+/// A `resume` record: a person lets a partition go on that was stopped because
+/// too many of its records could not be used.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Resume {
+    /// Where it stands still: the next record to be read.
+    pub offset: i64,
+    /// Records below this offset are let through.
+    pub until: i64,
 }

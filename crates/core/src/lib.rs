@@ -7,11 +7,13 @@
 //! - [`signal`] holds the rules, one a file;
 //! - [`life`] turns their readings into the lives of alerts;
 //! - [`alert::Transition`] goes out;
-//! - [`watermark::TaskTime`] says how far time has come.
+//! - [`watermark::TaskTime`] says how far time has come;
+//! - [`breaker::Breaker`] says when too many records were of no use.
 
 pub mod account;
 pub mod alert;
 mod apply;
+pub mod breaker;
 pub mod event;
 pub mod fleet;
 pub mod ids;

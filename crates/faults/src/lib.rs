@@ -113,6 +113,11 @@ named! {
         FreshProducer = "fresh_producer",
         /// Calls of librdkafka that do not come back are given up.
         Watchdog = "watchdog",
+        /// Rows of the newest version are read. Without it a process is as one
+        /// of the version before.
+        NewestRows = "newest_rows",
+        /// The window of the breaker is part of the state.
+        BreakerWindow = "breaker_window",
     }
 }
 

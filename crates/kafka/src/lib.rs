@@ -8,7 +8,7 @@
 //!                        (group, rebalance)            (transaction)  changelog and offsets, at once
 //!   churnwatch.state ──> KafkaChangelog
 //!
-//!   topics::create, topics::check          EventProducer (generators)
+//!   topics::create, topics::check          EventProducer (generators)      operator (commands)
 //! ```
 //!
 //! One worker is one [`KafkaSource`], one [`KafkaSink`] made from its
@@ -34,6 +34,7 @@ mod clock;
 mod duration;
 mod group;
 mod native;
+pub mod operator;
 mod outgoing;
 mod ownership;
 mod position;

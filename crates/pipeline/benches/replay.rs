@@ -172,6 +172,7 @@ fn replay() -> BTreeMap<Vec<u8>, usize> {
         cached_accounts: 50_000,
         flush_interval: Duration::from_secs(30),
         idle_clock: None,
+        breaker: None,
         until: None,
         max_backoff: Duration::from_secs(5),
     };

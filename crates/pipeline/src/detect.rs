@@ -14,6 +14,7 @@
 //! committed position back; it never guesses.
 
 mod assignment;
+mod stops;
 mod upkeep;
 
 use std::{
@@ -25,7 +26,9 @@ use std::{
     time::{Duration, Instant},
 };
 
-use churnwatch_core::{Clock, EventTime, Rules, SourceName, watermark::Timeliness};
+use churnwatch_core::{
+    Clock, EventTime, Rules, SourceName, breaker::Bound, watermark::Timeliness,
+};
 use churnwatch_faults::{Defence, Moment, holds, pass};
 use churnwatch_store::{StateDir, StoreError};
 use churnwatch_telemetry::{
@@ -43,7 +46,8 @@ use crate::{
     task::Task,
 };
 
-/// How a worker works; nothing here influences what it finds.
+/// How a worker works; nothing here influences what it finds, and only the
+/// breaker how far it gets.
 #[derive(Debug, Clone)]
 pub struct Settings {
     /// Name of the worker, for logs and health.
@@ -70,6 +74,9 @@ pub struct Settings {
     /// How long a partition must be idle before the worker writes a clock
     /// record into it; `None`: never.
     pub idle_clock: Option<Duration>,
+    /// Above which share of rejected records a partition stops; `None`: never,
+    /// as for files, which end anyway and are reported on as a whole.
+    pub breaker: Option<Bound>,
     /// Where the input ends (files): time goes on to here, or to the last
     /// event.
     pub until: Option<EventTime>,
@@ -92,6 +99,8 @@ pub struct Detector<S, K, C> {
     restores: BTreeMap<PartitionId, Restore>,
     batch: Batch,
     shares: Shares,
+    /// Where the breaker has stopped partitions, as far as it was told.
+    stops: BTreeMap<PartitionId, i64>,
     last_commit: Instant,
     /// When each partition last delivered a record or got a clock.
     last_record: BTreeMap<PartitionId, Instant>,
@@ -116,8 +125,11 @@ pub enum Round {
 struct Shares {
     accounts_cached: GaugeShare,
     partitions_assigned: GaugeShare,
+    partitions_stopped: GaugeShare,
 }
 
+/// Why the breaker stops a partition: label `reason` of `paused_partitions`.
+const ERROR_RATE: &str = "error_rate";
 /// How long a poll waits when nothing presses.
 const POLL: Duration = Duration::from_millis(50);
 /// Time for a step of restoring between two polls.
@@ -157,7 +169,11 @@ impl<S: Source, K: Sink, C: Changelog> Detector<S, K, C> {
             shares: Shares {
                 accounts_cached: GaugeShare::of(&metrics.accounts_cached),
                 partitions_assigned: GaugeShare::of(&metrics.partitions_assigned),
+                partitions_stopped: GaugeShare::of(
+                    &metrics.paused_partitions.with([ERROR_RATE]),
+                ),
             },
+            stops: BTreeMap::new(),
             source,
             sink,
             changelog,
@@ -219,8 +235,9 @@ impl<S: Source, K: Sink, C: Changelog> Detector<S, K, C> {
         }
         .and_then(|()| {
             self.note_joining();
-            self.look_at_the_due()
+            self.note_stops()
         })
+        .and_then(|()| self.look_at_the_due())
         .and_then(|()| self.commit_if_due())
         .and_then(|()| self.restore_some())
         .and_then(|()| self.write_clocks())
@@ -259,6 +276,10 @@ impl<S: Source, K: Sink, C: Changelog> Detector<S, K, C> {
             };
             if settings.idle_clock.is_some() {
                 last_record.insert(record.partition, Instant::now());
+            }
+            if !task.breaker.is_reading() {
+                task.breaker.look_ahead(&record, task.next_offset);
+                return;
             }
             failed = journey(task, rules, settings, &record, batch).err();
         })?;
@@ -523,10 +544,13 @@ fn journey(
     // 1. Bytes become an event, or a dead letter with the reason.
     let decoded = churnwatch_wire::decode_record(record.value)
         .and_then(|decoded| check(decoded, record, settings, rules));
+    task.breaker.count(record.offset, decoded.is_err());
     match decoded {
         Err(rejection) => batch.dead_letter(record, rejection, origin),
         // 2. A clock moves time.
         Ok(Record::Clock(clock)) => task.time_mut().clock(&clock),
+        // What it lets through is through: see `breaker`.
+        Ok(Record::Resume(_)) => {}
         Ok(Record::Event(event)) => {
             let (source, kind) = (event.source.as_str(), event.fact.kind());
             // 3. An event is on time, late, or expired.
@@ -575,6 +599,7 @@ fn check(
     let time = match &decoded {
         Record::Event(event) => event.time,
         Record::Clock(clock) => clock.time,
+        Record::Resume(_) => return Ok(decoded),
     };
     let ahead_seconds = rules.time.max_ahead_seconds;
     if let Some(appended_at) = record.appended_at

@@ -9,6 +9,7 @@
 //!   [`files`] is one such world.
 
 pub mod batch;
+mod breaker;
 pub mod detect;
 mod dues;
 pub mod error;
@@ -19,7 +20,7 @@ pub mod sink;
 pub mod source;
 pub mod task;
 
-pub use churnwatch_core::EventTime;
+pub use churnwatch_core::{EventTime, breaker::Bound};
 pub use churnwatch_wire::DeadLetter;
 
 pub use self::{

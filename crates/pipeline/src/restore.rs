@@ -20,6 +20,7 @@
 
 use std::time::{Duration, Instant};
 
+use churnwatch_core::breaker::Bound;
 use churnwatch_faults::{Defence, Moment, holds, pass};
 use churnwatch_store::{PartitionStore, RowChange, StateDir, StoreError, TaskRow, key};
 
@@ -98,6 +99,8 @@ pub(crate) struct Place<'a> {
     pub(crate) partitions: u32,
     /// Accounts to keep decoded.
     pub(crate) cached_accounts: usize,
+    /// When the partition is to be stopped.
+    pub(crate) breaker: Option<Bound>,
 }
 
 /// Why a step failed.
@@ -516,6 +519,7 @@ impl Restore {
             place.partitions,
             next_offset,
             place.cached_accounts,
+            place.breaker,
         ))))
     }
 }

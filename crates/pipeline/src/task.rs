@@ -1,13 +1,14 @@
 //! A task: one partition of the log and its state.
 
 use churnwatch_core::{
-    AccountId, AccountState, Event, EventTime, FleetDay, Input, Outcome, Rules,
+    AccountId, AccountState, Event, EventTime, Fact, FleetDay, Input, Outcome, Rules,
+    breaker::Bound,
     time::DAY_MS,
     watermark::{TaskTime, Timeliness},
 };
 use churnwatch_store::{Accounts, PartitionStore, RowChange, StoreError, TaskRow, key};
 
-use crate::{dues::Dues, sink::PartitionEpoch, source::PartitionId};
+use crate::{breaker::Guard, dues::Dues, sink::PartitionEpoch, source::PartitionId};
 
 /// One partition: what is stored, what is decoded, and what is not yet
 /// committed.
@@ -17,6 +18,7 @@ pub struct Task {
     accounts: Accounts,
     dues: Dues,
     time: TaskTime,
+    pub(crate) breaker: Guard,
     partitions: u32,
     epoch: u64,
     pub(crate) next_offset: i64,
@@ -36,7 +38,9 @@ impl Task {
         partitions: u32,
         next_offset: i64,
         cached_accounts: usize,
+        breaker: Option<Bound>,
     ) -> Self {
+        let breaker = Guard::new(breaker, store.task().map(|row| &row.breaker));
         let (time, epoch, next_offset) = match store.task() {
             Some(row) => (row.time.clone(), row.epoch, row.next_offset),
             None => (TaskTime::default(), 0, next_offset),
@@ -47,6 +51,7 @@ impl Task {
             accounts: Accounts::new(cached_accounts),
             dues,
             time,
+            breaker,
             partitions,
             epoch,
             next_offset,
@@ -70,9 +75,20 @@ impl Task {
         self.moved = true;
     }
 
-    /// Notes an event's time; see [`TaskTime::observe`].
+    /// Lets a partition that stood still go on where it stands; what it read
+    /// ahead was for nothing else.
+    pub(crate) fn goes_on(&mut self) {
+        self.breaker.goes_on();
+        self.moved = true;
+    }
+
+    /// Notes an event's time; see [`TaskTime::observe`]. An erasure is a wish
+    /// and nothing that happened: it moves no time and never comes too late.
     pub(crate) fn observe(&mut self, event: &Event, rules: &Rules) -> Timeliness {
-        let usage = matches!(event.fact, churnwatch_core::Fact::Usage(_));
+        if event.fact == Fact::Erase {
+            return Timeliness::OnTime;
+        }
+        let usage = matches!(event.fact, Fact::Usage(_));
         self.time
             .observe(&event.source, event.time, usage, rules.time.tolerance())
     }
@@ -85,9 +101,14 @@ impl Task {
         rules: &Rules,
         mut took: impl FnMut(Outcome),
     ) -> Result<(), StoreError> {
-        let until = self
-            .time
-            .look_time_before(&event.source, event.time, rules.time.tolerance());
+        let until = if event.fact == Fact::Erase {
+            // Nobody is judged on the occasion of being forgotten.
+            None
+        } else {
+            let tolerance = rules.time.tolerance();
+            self.time
+                .look_time_before(&event.source, event.time, tolerance)
+        };
         let account = self.accounts.load_for_change(&self.store, &event.account)?;
         let due_before = account.next_due();
         if let Some(until) = until {
@@ -167,6 +188,7 @@ impl Task {
             changelog_offset: -1,
             digest,
             time: self.time.clone(),
+            breaker: self.breaker.state().clone(),
         };
         let epoch = PartitionEpoch {
             partition: self.partition,
@@ -177,7 +199,10 @@ impl Task {
                 .into_iter()
                 .map(|row| (row.key, row.value))
                 .collect(),
-            epoch_record: (key::task().to_vec(), row.encode()?),
+            epoch_record: (
+                key::task().to_vec(),
+                row.encode(self.store.state_version())?,
+            ),
         };
         self.prepared = Some(row);
         Ok(Some(epoch))

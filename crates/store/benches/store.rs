@@ -9,6 +9,7 @@ use std::{cell::RefCell, sync::OnceLock};
 
 use churnwatch_core::{
     account::AccountState,
+    breaker::Breaker,
     ids::{AccountId, UserId},
     time::{Day, EventTime},
     watermark::TaskTime,
@@ -156,6 +157,7 @@ fn commit_dirty(store: &mut PartitionStore, accounts: &mut Accounts) {
         changelog_offset: -1,
         digest: store.digest_after(&rows).expect("an open store"),
         time: TaskTime::default(),
+        breaker: Breaker::default(),
     };
     store
         .commit(&rows, &task)

@@ -119,7 +119,7 @@ impl Accounts {
             let slot = self.slot(at);
             slot.dirty = false;
             if is_touched(&slot.state.touched) {
-                slot.stored = true;
+                slot.stored = !is_gone(&slot.state);
                 if slot.state.touched.seats {
                     slot.state
                         .seats
@@ -229,7 +229,14 @@ impl Accounts {
 }
 
 fn is_touched(touched: &Touched) -> bool {
-    touched.hot || touched.history || touched.seats || !touched.removed_seats.is_empty()
+    let Touched {
+        hot,
+        history,
+        seats,
+        removed_seats,
+        erased,
+    } = touched;
+    *hot || *history || *seats || *erased || !removed_seats.is_empty()
 }
 
 fn changes_of(
@@ -238,8 +245,13 @@ fn changes_of(
     changes: &mut Vec<RowChange>,
 ) -> Result<(), StoreError> {
     let (id, touched) = (&state.id, &state.touched);
-    // An account's first rows are its hot and its history row, whatever was touched.
-    let first = !stored && is_touched(touched);
+    // An account's first rows are its hot and its history row, whatever was
+    // touched; after it was erased they are its first again.
+    let gone = is_gone(state);
+    let first = is_touched(touched) && !gone && (!stored || touched.erased);
+    if gone && stored {
+        changes.extend([key::hot(id), key::history(id)].map(deleted));
+    }
     if touched.hot || first {
         changes.push(put(key::hot(id), row::encode(&state.hot)?));
     }
@@ -254,13 +266,19 @@ fn changes_of(
     for user in &touched.removed_seats {
         // A seat may be taken away and come back between two commits.
         if !state.seats.contains_key(user) {
-            changes.push(RowChange {
-                key: key::seat(id, user),
-                value: None,
-            });
+            changes.push(deleted(key::seat(id, user)));
         }
     }
     Ok(())
+}
+
+/// Whether it was erased, and nothing has come since.
+fn is_gone(state: &AccountState) -> bool {
+    state.touched.erased && state.is_unseen()
+}
+
+fn deleted(key: Vec<u8>) -> RowChange {
+    RowChange { key, value: None }
 }
 
 fn put(key: Vec<u8>, value: Vec<u8>) -> RowChange {
@@ -272,7 +290,7 @@ fn put(key: Vec<u8>, value: Vec<u8>) -> RowChange {
 
 #[cfg(test)]
 mod tests {
-    use churnwatch_core::time::Day;
+    use churnwatch_core::time::{Day, EventTime};
 
     use super::*;
     use crate::testing::*;
@@ -352,6 +370,60 @@ mod tests {
         let read = store.account(&id).unwrap().unwrap();
         assert_eq!(read.seats.into_keys().collect::<Vec<_>>(), ["bob".into()]);
         assert_eq!(accounts.changes().unwrap(), [], "flags are cleared");
+    }
+
+    #[test]
+    fn an_erased_account_leaves_no_row_behind() {
+        let (_state, mut store) = store();
+        let mut accounts = Accounts::new(10);
+        let (id, other) = (AccountId::from("a"), AccountId::from("ab"));
+        for id in [&id, &other] {
+            change(accounts.load_for_change(&store, id).unwrap(), 1);
+        }
+        commit(&mut store, &mut accounts).unwrap();
+        let account = accounts.load_for_change(&store, &id).unwrap();
+        account.user_acts(&"bob".into(), Day(0), 1);
+        account.erase();
+        let rows = commit(&mut store, &mut accounts).unwrap();
+        assert!(rows.iter().all(|row| row.value.is_none()), "{rows:?}");
+        assert_eq!(store.account(&id).unwrap(), None);
+        assert_eq!(dues(&store).unwrap().len(), 1);
+        assert_eq!(store.scan(&mut |_, _| {}).unwrap().rows, 3);
+        assert_eq!(accounts.changes().unwrap(), [], "once is enough");
+        // One that is not known leaves nothing behind either.
+        accounts.load_for_change(&store, &"b".into()).unwrap().erase();
+        assert_eq!(commit(&mut store, &mut accounts).unwrap(), []);
+    }
+
+    #[test]
+    fn what_comes_after_an_erasure_begins_the_account_whatever_batch_it_is_in() {
+        let rows = |commits_between: bool| {
+            let (_state, mut store) = store();
+            let mut accounts = Accounts::new(10);
+            let id = AccountId::from("a");
+            let account = accounts.load_for_change(&store, &id).unwrap();
+            change(account, 1);
+            account.user_acts(&"bob".into(), Day(0), 1);
+            commit(&mut store, &mut accounts).unwrap();
+            accounts.load_for_change(&store, &id).unwrap().erase();
+            if commits_between {
+                commit(&mut store, &mut accounts).unwrap();
+            }
+            let account = accounts.load_for_change(&store, &id).unwrap();
+            // As an event would.
+            let touched = std::mem::take(&mut account.touched);
+            *account = AccountState::begin(id.clone(), Day(7));
+            account.touched = touched;
+            account.hot.last_event = Some(EventTime::from_millis(8));
+            account.touched.hot = true;
+            account.user_acts(&"bob".into(), Day(7), 1);
+            commit(&mut store, &mut accounts).unwrap();
+            dues(&store).unwrap();
+            let read = store.account(&id).unwrap().unwrap();
+            assert_eq!(read.seats.keys().collect::<Vec<_>>(), [&"bob".into()]);
+            (read, store.digest())
+        };
+        assert_eq!(rows(true), rows(false));
     }
 
     #[test]

@@ -22,6 +22,7 @@ use crate::{
     error::StoreError,
     options::{MemoryUse, SharedMemory, StoreOptions},
     partition::PartitionStore,
+    version::StateVersion,
 };
 
 /// Ending of a database that is being deleted.
@@ -157,6 +158,10 @@ impl StateDir {
 }
 
 impl Shared {
+    pub(crate) fn state_version(&self) -> StateVersion {
+        self.options.state_version
+    }
+
     pub(crate) fn open_partition(
         self: Arc<Self>,
         partition: i32,

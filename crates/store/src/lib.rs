@@ -72,6 +72,7 @@ mod show;
 mod task;
 #[cfg(test)]
 mod testing;
+mod version;
 
 pub use accounts::Accounts;
 pub use dir::StateDir;
@@ -81,3 +82,4 @@ pub use partition::{PartitionStore, Scan};
 pub use row::RowChange;
 pub use show::show;
 pub use task::TaskRow;
+pub use version::StateVersion;

@@ -2,6 +2,8 @@
 
 use rocksdb::{BlockBasedOptions, Cache, DBCompressionType, LogLevel, Options, WriteBufferManager};
 
+use crate::version::StateVersion;
+
 const MIB: usize = 1 << 20;
 
 /// Files a partition's database keeps open. Descriptors are a process-wide
@@ -20,6 +22,8 @@ pub struct StoreOptions {
     /// Flushes and compactions that run at a time, for each partition.
     /// Default 2.
     pub background_jobs: u16,
+    /// The version in which rows are written. Default the newest.
+    pub state_version: StateVersion,
 }
 
 impl Default for StoreOptions {
@@ -28,6 +32,7 @@ impl Default for StoreOptions {
             block_cache_bytes: 256 * MIB,
             write_buffer_bytes: 128 * MIB,
             background_jobs: 2,
+            state_version: StateVersion::NEWEST,
         }
     }
 }

@@ -23,6 +23,7 @@ use crate::{
     key::{self, Table},
     row::{self, Row, RowChange},
     task::TaskRow,
+    version::StateVersion,
 };
 
 /// Rows that are read together; bounds what is held in memory at a time.
@@ -57,6 +58,11 @@ impl PartitionStore {
     /// The partition of the log.
     pub fn partition(&self) -> i32 {
         self.registration.partition
+    }
+
+    /// The version in which its rows are written.
+    pub fn state_version(&self) -> StateVersion {
+        self.registration.shared.state_version()
     }
 
     /// How far the rows have come; `None` before the first commit.
@@ -131,12 +137,12 @@ impl PartitionStore {
         if !holds(Defence::OneBatch) {
             // The position first, and what it stands for behind it, if it comes to that.
             let mut position = WriteBatch::default();
-            position.put(key::task(), task.encode()?);
+            position.put(key::task(), task.encode(self.state_version())?);
             self.write(position)?;
             self.flush()?;
             pass(Moment::DuringStore);
         }
-        batch.put(key::task(), task.encode()?);
+        batch.put(key::task(), task.encode(self.state_version())?);
         self.write(batch)?;
         self.task = Some(task.clone());
         Ok(())

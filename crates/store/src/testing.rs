@@ -3,6 +3,7 @@
 
 use churnwatch_core::{
     account::AccountState,
+    breaker::Breaker,
     ids::{AccountId, UserId},
     time::{Day, EventTime},
     watermark::TaskTime,
@@ -25,6 +26,7 @@ pub(crate) fn task(epoch: u64, digest: u128) -> TaskRow {
         changelog_offset: -1,
         digest,
         time: TaskTime::default(),
+        breaker: Breaker::default(),
     }
 }
 

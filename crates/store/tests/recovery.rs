@@ -14,6 +14,7 @@ use std::{
 
 use churnwatch_core::{
     account::AccountState,
+    breaker::Breaker,
     ids::AccountId,
     time::{Day, EventTime},
     watermark::TaskTime,
@@ -58,6 +59,7 @@ fn commit(store: &mut PartitionStore, accounts: &mut Accounts, epoch: u64) -> Ve
         changelog_offset: -1,
         digest: store.digest_after(&rows).unwrap(),
         time: TaskTime::default(),
+        breaker: Breaker::default(),
     };
     store.commit(&rows, &task).unwrap();
     accounts.committed();

@@ -4,7 +4,7 @@
 //! The records keep their partitions, offsets and times, so that not only the
 //! alerts but the rows and the dead letters come out as they must on a broker.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -16,7 +16,7 @@ use churnwatch_pipeline::files::NoChangelog;
 use churnwatch_pipeline::scores::Scores;
 use churnwatch_pipeline::source::Headers;
 use churnwatch_pipeline::{
-    CommitError, Committed, Detector, Epoch, PartitionId, Polled, RecordRef, Settings, Sink,
+    Bound, CommitError, Committed, Detector, Epoch, PartitionId, Polled, RecordRef, Settings, Sink,
     Source, SourceError,
 };
 use churnwatch_store::{StateDir, StoreOptions};
@@ -25,6 +25,12 @@ use churnwatch_wire::Mode;
 
 use crate::broker::Record;
 use crate::world::{Letter, World};
+
+/// The breaker as it is by default.
+pub const BREAKER: Bound = Bound {
+    percent: 50,
+    records: 1_000,
+};
 
 /// Records handed over in one poll.
 const AT_A_TIME: usize = 500;
@@ -35,6 +41,20 @@ const AT_A_TIME: usize = 500;
 /// # Panics
 /// The detector ends with an error.
 pub fn run(log: &[Record], rules: &Rules, config_hash: &str, topic: &str) -> World {
+    run_with(log, rules, config_hash, topic, Some(BREAKER))
+}
+
+/// As [`run`], with another breaker than the default one, or none.
+///
+/// # Panics
+/// As [`run`].
+pub fn run_with(
+    log: &[Record],
+    rules: &Rules,
+    config_hash: &str,
+    topic: &str,
+    breaker: Option<Bound>,
+) -> World {
     let partitions = log.iter().map(|record| record.partition + 1).max();
     let partitions = partitions.unwrap_or(1);
     let (read, world) = (Arc::new(AtomicBool::new(false)), Arc::default());
@@ -46,7 +66,7 @@ pub fn run(log: &[Record], rules: &Rules, config_hash: &str, topic: &str) -> Wor
         NoChangelog,
         state,
         Arc::new(rules.clone()),
-        settings(partitions, config_hash, topic),
+        settings(partitions, config_hash, topic, breaker),
         Scores::default(),
         Arc::new(Metrics::new("reference")),
         Health::new(),
@@ -63,7 +83,12 @@ pub fn run(log: &[Record], rules: &Rules, config_hash: &str, topic: &str) -> Wor
     world.into_inner().expect("nobody panicked")
 }
 
-fn settings(partitions: i32, config_hash: &str, topic: &str) -> Settings {
+fn settings(
+    partitions: i32,
+    config_hash: &str,
+    topic: &str,
+    breaker: Option<Bound>,
+) -> Settings {
     Settings {
         worker: "reference".to_owned(),
         origin: Origin {
@@ -82,6 +107,7 @@ fn settings(partitions: i32, config_hash: &str, topic: &str) -> Settings {
         cached_accounts: 50_000,
         flush_interval: Duration::from_secs(3_600),
         idle_clock: None,
+        breaker,
         until: None,
         max_backoff: Duration::ZERO,
     }
@@ -89,34 +115,27 @@ fn settings(partitions: i32, config_hash: &str, topic: &str) -> Settings {
 
 /// A log that ends.
 struct LogSource<'a> {
-    left: BTreeMap<PartitionId, VecDeque<&'a Record>>,
-    bounds: BTreeMap<PartitionId, (i64, i64)>,
+    records: BTreeMap<PartitionId, Vec<&'a Record>>,
+    /// Of the next record to hand over, once the partition was resumed.
+    next: BTreeMap<PartitionId, usize>,
     assigned: bool,
-    resumed: usize,
     /// Set once everything was handed over.
     read: Arc<AtomicBool>,
 }
 
 impl<'a> LogSource<'a> {
     fn new(log: &'a [Record], partitions: i32, read: Arc<AtomicBool>) -> Self {
-        let mut left: BTreeMap<PartitionId, VecDeque<&Record>> = (0..partitions)
-            .map(|partition| (PartitionId(partition), VecDeque::new()))
+        let mut records: BTreeMap<PartitionId, Vec<&Record>> = (0..partitions)
+            .map(|partition| (PartitionId(partition), Vec::new()))
             .collect();
-        let mut bounds: BTreeMap<PartitionId, (i64, i64)> =
-            left.keys().map(|partition| (*partition, (0, 0))).collect();
         for record in log {
             let partition = PartitionId(record.partition);
-            left.entry(partition).or_default().push_back(record);
-            let bounds = bounds
-                .entry(partition)
-                .or_insert((record.offset, record.offset));
-            bounds.1 = record.offset + 1;
+            records.entry(partition).or_default().push(record);
         }
         Self {
-            left,
-            bounds,
+            records,
+            next: BTreeMap::new(),
             assigned: false,
-            resumed: 0,
             read,
         }
     }
@@ -139,15 +158,17 @@ impl Source for LogSource<'_> {
     ) -> Result<Polled, SourceError> {
         if !self.assigned {
             self.assigned = true;
-            return Ok(Polled::Assigned(self.left.keys().copied().collect()));
+            return Ok(Polled::Assigned(self.records.keys().copied().collect()));
         }
-        if self.resumed < self.left.len() {
+        if self.next.len() < self.records.len() {
             return Ok(Polled::Idle);
         }
         let mut handed = 0;
-        for (&partition, left) in &mut self.left {
-            for record in left.drain(..left.len().min(AT_A_TIME)) {
+        for (&partition, next) in &mut self.next {
+            let left = self.records[&partition].iter().skip(*next);
+            for record in left.take(AT_A_TIME) {
                 handed += 1;
+                *next += 1;
                 visit(RecordRef {
                     partition,
                     offset: record.offset,
@@ -181,11 +202,16 @@ impl Source for LogSource<'_> {
     }
 
     fn bounds(&mut self, partition: PartitionId) -> Result<(i64, i64), SourceError> {
-        Ok(self.bounds.get(&partition).copied().unwrap_or((0, 0)))
+        let records = &self.records[&partition];
+        let first = records.first().map_or(0, |record| record.offset);
+        let end = records.last().map_or(0, |record| record.offset + 1);
+        Ok((first, end))
     }
 
-    fn resume(&mut self, _partition: PartitionId, _offset: i64) -> Result<(), SourceError> {
-        self.resumed += 1;
+    fn resume(&mut self, partition: PartitionId, offset: i64) -> Result<(), SourceError> {
+        let records = &self.records[&partition];
+        let next = records.partition_point(|record| record.offset < offset);
+        self.next.insert(partition, next);
         Ok(())
     }
 

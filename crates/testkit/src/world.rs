@@ -11,6 +11,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use churnwatch_core::Rules;
+use churnwatch_pipeline::Bound;
 use churnwatch_store::{TaskRow, key};
 use serde_json::Value;
 
@@ -131,8 +132,22 @@ impl World {
     /// # Panics
     /// The detector refuses the log.
     pub fn expected(deployment: &Deployment, rules: &Rules, found: &Self) -> Self {
+        Self::expected_with(deployment, rules, found, Some(reference::BREAKER))
+    }
+
+    /// As [`World::expected`], with another breaker than the default one.
+    ///
+    /// # Panics
+    /// As [`World::expected`].
+    pub fn expected_with(
+        deployment: &Deployment,
+        rules: &Rules,
+        found: &Self,
+        breaker: Option<Bound>,
+    ) -> Self {
         let log = deployment.read("churn.events.v1");
-        reference::run(&log, rules, &found.config_hash(), &deployment.events())
+        let config_hash = found.config_hash();
+        reference::run_with(&log, rules, &config_hash, &deployment.events(), breaker)
     }
 
     pub(crate) fn take_alert(&mut self, account: &str, body: &str) {
@@ -211,8 +226,8 @@ impl World {
         // Epochs and offsets of the changelog are the run's own.
         let position = |task: &TaskRow| {
             format!(
-                "offset {}, digest {:032x}, {:?}",
-                task.next_offset, task.digest, task.time
+                "offset {}, digest {:032x}, {:?}, {:?}",
+                task.next_offset, task.digest, task.time, task.breaker
             )
         };
         let positions = |world: &Self| {

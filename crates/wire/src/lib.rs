@@ -9,8 +9,8 @@
 //!                        └──> Rejection ──> DeadLetter ──> churn.dead-letters.v1
 //! ```
 //!
-//! - A [`Record`] is one value of the log: an event about an account, or a
-//!   clock. [`decode`] reads it and checks everything the contract promises to
+//! - A [`Record`] is one value of the log: an event about an account, a clock,
+//!   or the end of a stop. [`decode`] reads it and checks everything the contract promises to
 //!   the core: lengths, ranges, words, times.
 //! - A [`Rejection`] says why a record could not be used: a [`RejectReason`]
 //!   for machines (metric label, dead-letter header) and a sentence for people
@@ -42,7 +42,10 @@ pub use alert::{
     MoneyBody, PlaybookBody, SCHEMA_VERSION, Stamp, WindowBody, current_record, headers,
 };
 pub use dead_letter::{DeadLetter, DeadLetterLine, HeaderLine, Payload};
-pub use event::{Record, VALUE_MAX_BYTES, check_key, decode, decode_record, encode_clock};
+pub use event::{
+    Record, VALUE_MAX_BYTES, check_key, decode, decode_record, encode_clock, encode_erase,
+    encode_resume,
+};
 pub use rejection::{RejectReason, Rejection, Stage};
 pub use rfc3339::{CalendarDate, UtcTime, parse_time};
 pub use schema::{Direction, asyncapi, is_additive, schemas};

@@ -138,6 +138,7 @@ vocabulary! {
         Manual = "manual",
         Superseded = "superseded",
         AccountEnded = "account_ended",
+        Erased = "erased",
     }
 }
 

@@ -2,8 +2,10 @@
 
 pub(crate) mod config;
 pub(crate) mod demo;
+pub(crate) mod erase;
 pub(crate) mod generate;
 pub(crate) mod replay;
+pub(crate) mod resume;
 pub(crate) mod run;
 pub(crate) mod schema;
 pub(crate) mod topics;
@@ -69,6 +71,11 @@ pub(crate) enum Command {
     Demo(demo::DemoArgs),
     /// Check a configuration, the broker and the topics; start nothing.
     Validate(validate::ValidateArgs),
+    /// Forget everything that is kept about an account.
+    Erase(erase::EraseArgs),
+    /// Let a partition go on that was stopped because too many of its records
+    /// could not be used.
+    Resume(resume::ResumeArgs),
     /// Set topics up.
     Topics(topics::TopicsArgs),
     /// Print the JSON Schemas of records, or the AsyncAPI document.

@@ -177,6 +177,7 @@ pub(crate) fn replay(replay: &Replay<'_>) -> Result<Summary, Exit> {
         cached_accounts: config.detect.cached_accounts,
         flush_interval: config.detect.flush_interval.get(),
         idle_clock: None,
+        breaker: None,
         until: replay.until,
         max_backoff: Duration::from_secs(5),
     };

@@ -19,7 +19,7 @@ use churnwatch_kafka::{
     topics::{self, TopicsError},
 };
 use churnwatch_pipeline::{DetectError, Detector, Settings, Sink, batch::Origin, scores::Scores};
-use churnwatch_store::StateDir;
+use churnwatch_store::{StateDir, StateVersion};
 use churnwatch_telemetry::{Health, MemoryPart, Metrics};
 use churnwatch_wire::Mode;
 use clap::Args;
@@ -137,6 +137,15 @@ fn detect(
             "more workers than partitions: some have nothing to do"
         );
     }
+    let version = config.store.version();
+    if version < StateVersion::NEWEST {
+        tracing::warn!(
+            written = %version,
+            newest = %StateVersion::NEWEST,
+            "rows are written in an older state version: remove store.state_version once all \
+             members run this release"
+        );
+    }
     let mut workers = Vec::new();
     for index in 0..config.workers {
         let detector = detector(index, partitions, config, state, metrics, health, stop)?;
@@ -215,6 +224,12 @@ fn detector(
         cached_accounts: config.detect.cached_accounts,
         flush_interval: config.detect.flush_interval.get(),
         idle_clock: config.detect.idle_clock.after(),
+        // What it counts would be lost with each restart.
+        breaker: config
+            .detect
+            .breaker
+            .bound()
+            .filter(|_| config.store.version().keeps_breaker()),
         until: None,
         max_backoff: Duration::from_secs(5),
     };

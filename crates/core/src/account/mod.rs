@@ -66,6 +66,8 @@ pub struct Touched {
     pub seats: bool,
     /// Seats that are gone.
     pub removed_seats: Vec<UserId>,
+    /// Every row that was stored is void; what is there now began after that.
+    pub erased: bool,
 }
 
 /// The part that changes with each event.
@@ -172,6 +174,15 @@ impl AccountState {
     /// A state that has seen nothing; its first event begins it.
     pub fn unseen(id: AccountId) -> Self {
         Self::from_rows(id, Hot::default(), History::default(), BTreeMap::new())
+    }
+
+    /// Forgets everything, and that there ever was something.
+    pub fn erase(&mut self) {
+        let mut removed_seats = std::mem::take(&mut self.touched.removed_seats);
+        removed_seats.extend(std::mem::take(&mut self.seats).into_keys());
+        *self = Self::unseen(self.id.clone());
+        self.touched.removed_seats = removed_seats;
+        self.touched.erased = true;
     }
 
     /// Whether no record was ever applied.

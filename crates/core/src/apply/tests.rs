@@ -2,6 +2,7 @@ mod properties;
 
 use super::*;
 use crate::{
+    account::Touched,
     alert::ResolveReason,
     signal::{
         ticket_spike::TicketSpike,
@@ -315,4 +316,63 @@ fn a_resolved_account_keeps_its_reason() {
             .iter()
             .all(|reason| *reason == Some(ResolveReason::AccountEnded))
     );
+}
+
+#[test]
+fn an_erased_account_ends_its_alerts_without_saying_anything_of_it() {
+    let timeline = Timeline::parse(&format!(
+        "day 0 account segment=high mrr=5000 renewal=day90\n{SILENT}\nday 75 erase"
+    ));
+    let played = play(&UsageSilent::default().alone(), &timeline);
+    let (opened, ended) = (&played.transitions[0], played.transitions.last().expect("ended"));
+    assert_eq!(ended.kind, TransitionKind::Resolved);
+    let (before, alert) = (&opened.alert, &ended.alert);
+    assert_eq!(alert.resolve_reason, Some(ResolveReason::Erased));
+    assert_eq!((alert.alert_id, &alert.alert_key), (before.alert_id, &before.alert_key));
+    assert_ne!(before.account, Profile::default());
+    assert_eq!(alert.account, Profile::default());
+    assert_eq!(alert.evidence, Evidence::default());
+    assert!(!before.series.is_empty() && alert.series.is_empty());
+    assert_eq!((alert.observed, alert.expected, alert.score), (0.0, 0.0, 0.0));
+    // Nothing is left that could be due, and nobody looks again.
+    assert!(played.account.is_unseen());
+    assert_eq!(played.account.next_due(), None);
+    assert!(played.account.seats.is_empty() && played.account.touched.erased);
+}
+
+#[test]
+fn what_comes_after_an_erasure_is_a_new_account() {
+    let story = |from: i32| {
+        format!(
+            "day {}..{} core by u1\n day {} end",
+            from,
+            from + 60,
+            from + 100
+        )
+    };
+    let erased = play(
+        &UsageSilent::default().alone(),
+        &Timeline::parse(&format!("day 0..60 core by u1,u2\nday 75 erase\n{}", story(80))),
+    );
+    let fresh = play(
+        &UsageSilent::default().alone(),
+        &Timeline::parse(&story(80)),
+    );
+    let after: Vec<Transition> = erased
+        .transitions
+        .into_iter()
+        .filter(|transition| transition.at > DAY_0.plus(80).start())
+        .collect();
+    assert!(!fresh.transitions.is_empty());
+    assert_eq!(after, fresh.transitions);
+}
+
+#[test]
+fn to_erase_what_is_not_known_does_nothing() {
+    let played = play(
+        &UsageSilent::default().alone(),
+        &Timeline::parse("day 5 erase\nday 6 erase"),
+    );
+    assert!(played.transitions.is_empty() && played.account.is_unseen());
+    assert_eq!(played.account.touched, Touched::default());
 }

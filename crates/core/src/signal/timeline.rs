@@ -341,6 +341,7 @@ fn facts(words: &[&str]) -> Option<Vec<Fact>> {
         "acknowledge" => Some(vec![command(CommandAction::Acknowledge, words)]),
         "snooze" => Some(vec![command(CommandAction::Snooze, words)]),
         "resolve" => Some(vec![command(CommandAction::Resolve, words)]),
+        "erase" => Some(vec![Fact::Erase]),
         _ => None,
     }
 }

@@ -4,7 +4,7 @@
 use super::*;
 
 /// The part of the worker's health that says why a partition is stopped.
-fn stopped_part(partition: PartitionId) -> String {
+pub(super) fn stopped_part(partition: PartitionId) -> String {
     format!("partition {partition}")
 }
 
@@ -112,7 +112,7 @@ impl<S: Source, K: Sink, C: Changelog> Detector<S, K, C> {
 
     /// Begins a restore anew, after a while where the broker cannot serve it
     /// yet: the partitions that are fine go on meanwhile.
-    fn restore_later(
+    pub(super) fn restore_later(
         &mut self,
         partition: PartitionId,
         error: SourceError,
@@ -143,6 +143,7 @@ impl<S: Source, K: Sink, C: Changelog> Detector<S, K, C> {
             state: &self.state,
             partitions: self.settings.partitions,
             cached_accounts: self.settings.cached_accounts,
+            breaker: self.settings.breaker,
         };
         let rows_before = restore.rows;
         let step = restore.step(&mut self.source, &mut self.changelog, &place, RESTORE_STEP);

@@ -15,6 +15,10 @@ impl<S: Source, K: Sink, C: Changelog> Detector<S, K, C> {
         let disorder_ms = self.rules.time.tolerance().disorder_ms;
         let time = now.plus_millis(-disorder_ms);
         for (&partition, task) in &self.tasks {
+            // It stands still: time does not pass there.
+            if !task.breaker.is_reading() {
+                continue;
+            }
             let last = self.last_record.get(&partition);
             if last.is_some_and(|last| last.elapsed() < idle) || !task.is_due_by(time) {
                 continue;

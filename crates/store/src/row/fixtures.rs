@@ -16,6 +16,7 @@ use churnwatch_core::{
         AccountState, History, Hot, InferredChampion, Profile, RecentTicket, Seat, SeatStatus,
     },
     alert::{AlertPhase, ResolveReason, Severity},
+    breaker::Breaker,
     event::{Clock, ContactAction, ContactTouch, EventId, Money, Role, Segment, TicketSeverity},
     ids::{Feature, SourceName, UserId},
     life::{AlertState, Episode, Frozen, Muted, Numbers, Pending},
@@ -243,5 +244,16 @@ fn task() -> TaskRow {
         changelog_offset: 78,
         digest: 0x0123_4567_89ab_cdef_0123_4567_89ab_cdef,
         time,
+        breaker: breaker(),
     }
+}
+
+/// Never is all of it there at once; here every field holds something.
+fn breaker() -> Breaker {
+    let slices = [2, 3, 1];
+    let filled = [5];
+    let let_through = [1, 20];
+    let tripped = [1, 7, 9];
+    let bytes = [&slices[..], &filled, &let_through, &tripped].concat();
+    postcard::from_bytes(&bytes).unwrap()
 }

@@ -10,25 +10,28 @@ mod account;
 mod clock;
 mod command;
 mod contact;
+mod erase;
 mod field;
 #[cfg(test)]
 mod mutation;
 mod number;
 #[cfg(test)]
 mod rejections;
+mod resume;
 mod seat;
 mod shape;
 mod ticket;
 mod usage;
 
-use churnwatch_core::event::{Clock, Event, EventId};
+use churnwatch_core::event::{Clock, Event, EventId, Resume};
 use serde::Deserialize;
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
-pub use self::clock::encode_clock;
+pub use self::{clock::encode_clock, erase::encode_erase, resume::encode_resume};
 pub(crate) use self::{
     account::AccountRecord, clock::ClockRecord, command::CommandRecord, contact::ContactRecord,
-    seat::SeatRecord, ticket::TicketRecord, usage::UsageRecord,
+    erase::EraseRecord, resume::ResumeRecord, seat::SeatRecord, ticket::TicketRecord,
+    usage::UsageRecord,
 };
 use self::{
     field::{Name, NotKept, Object},
@@ -50,6 +53,8 @@ pub enum Record {
     Event(Event),
     /// A source has been read up to its end.
     Clock(Clock),
+    /// A partition that was stopped may go on.
+    Resume(Resume),
 }
 
 /// Reads a record's value as it comes from Kafka; a record without one is rejected.
@@ -156,13 +161,16 @@ fn read_as(kind: &str, text: &str) -> Result<Record, Rejection> {
         "seat" => read::<SeatRecord>(text),
         "contact" => read::<ContactRecord>(text),
         "command" => read::<CommandRecord>(text),
+        "erase" => read::<EraseRecord>(text),
         "clock" => read::<ClockRecord>(text),
+        "resume" => read::<ResumeRecord>(text),
         _ => {
             check_object(text)?;
             Err(Rejection::new(
                 RejectReason::UnknownKind,
                 format!(
-                    "kind is {}: use one of usage, ticket, account, seat, contact, command, clock",
+                    "kind is {}: use one of usage, ticket, account, seat, contact, command, erase, clock, \
+                     resume",
                     shown(kind)
                 ),
             ))

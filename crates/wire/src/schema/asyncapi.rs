@@ -114,8 +114,8 @@ fn operation(action: &str, channel: &str, summary: &str) -> Value {
 fn messages() -> Value {
     let mut messages = Map::new();
     for (kind, schema) in kinds() {
-        let key = if kind == "clock" {
-            json!({ "description": "None; a clock is about no account." })
+        let key = if matches!(kind, "clock" | "resume") {
+            json!({ "description": "None; it is about no account." })
         } else {
             json!({ "type": "string", "description": "The `account_id`." })
         };

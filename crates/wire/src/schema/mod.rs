@@ -16,8 +16,8 @@ pub use self::{additive::is_additive, asyncapi::asyncapi};
 use crate::{
     AlertBody, DeadLetterLine, Envelope,
     event::{
-        AccountRecord, ClockRecord, CommandRecord, ContactRecord, SeatRecord, TicketRecord,
-        UsageRecord,
+        AccountRecord, ClockRecord, CommandRecord, ContactRecord, EraseRecord, ResumeRecord,
+        SeatRecord, TicketRecord, UsageRecord,
     },
 };
 
@@ -82,7 +82,9 @@ fn kinds() -> Vec<(&'static str, Value)> {
         kind::<SeatRecord>("seat"),
         kind::<ContactRecord>("contact"),
         kind::<CommandRecord>("command"),
+        kind::<EraseRecord>("erase"),
         kind::<ClockRecord>("clock"),
+        kind::<ResumeRecord>("resume"),
     ]
 }
 
@@ -135,7 +137,7 @@ fn any_event(kinds: &[(&'static str, Value)]) -> Value {
         "$id": id("events.v1"),
         "title": "events.v1",
         "description": "Any record of churn.events.v1; `kind` tells which. Unknown fields are \
-            ignored. The record key is `account_id`; clocks need none.",
+            ignored. The record key is `account_id`; clocks and resumes have none.",
         "x-direction": Direction::Input.as_str(),
         "oneOf": one_of,
         "$defs": defs,
@@ -288,7 +290,7 @@ mod tests {
     #[test]
     fn schemas_stand_alone_and_have_a_name_each() {
         let names: Vec<_> = schemas().into_iter().map(|(name, _)| name).collect();
-        assert_eq!(names.len(), 11);
+        assert_eq!(names.len(), 13);
         for (name, schema) in schemas() {
             let id = schema["$id"].as_str().expect("an id");
             assert_eq!(
