@@ -35,6 +35,7 @@ fn main() -> ExitCode {
         Command::Replay(args) => commands::replay::run(args),
         Command::Demo(args) => commands::demo::run(args),
         Command::Validate(args) => commands::validate::run(args),
+        Command::Inspect(args) => commands::inspect::run(args),
         Command::Topics(args) => commands::topics::run(args),
         Command::Schema(args) => commands::schema::run(&args),
         Command::Config(args) => commands::config::run(args),

@@ -14,6 +14,7 @@
 //! committed position back; it never guesses.
 
 mod assignment;
+mod disk;
 mod upkeep;
 
 use std::{
@@ -33,6 +34,7 @@ use churnwatch_telemetry::{
 };
 use churnwatch_wire::{Record, RejectReason, Rejection};
 
+use self::disk::Disk;
 use crate::{
     batch::{Batch, Origin},
     error::DetectError,
@@ -100,6 +102,7 @@ pub struct Detector<S, K, C> {
     backoff: Duration,
     /// Whether the group has given us an assignment yet.
     has_joined: bool,
+    disk: Disk,
 }
 
 /// Whether there is more to do.
@@ -174,6 +177,7 @@ impl<S: Source, K: Sink, C: Changelog> Detector<S, K, C> {
             last_upkeep: now,
             backoff: Duration::ZERO,
             has_joined: false,
+            disk: Disk::default(),
         }
     }
 
@@ -410,6 +414,14 @@ impl<S: Source, K: Sink, C: Changelog> Detector<S, K, C> {
                 tracing::warn!(%error, "leaving without the last commit; nothing is lost");
                 Ok(())
             }
+            // What the next start finds, it reads back from the changelog.
+            Err(DetectError::Store(error))
+                if self.changelog.is_durable()
+                    && (error.wants_room() || error.wants_rebuild()) =>
+            {
+                tracing::warn!(%error, "leaving with an older state on disk; nothing is lost");
+                Ok(())
+            }
             drained => drained,
         }
     }
@@ -468,6 +480,18 @@ impl<S: Source, K: Sink, C: Changelog> Detector<S, K, C> {
                     self.report("broker", Some(error.to_string()));
                     self.wait();
                 }
+            }
+            DetectError::Store(store) if self.changelog.is_durable() => {
+                if store.wants_room() {
+                    self.wait_for_room(store);
+                    return Ok(());
+                }
+                let damaged = store.partition().filter(|_| store.wants_rebuild());
+                let Some(partition) = damaged.map(PartitionId) else {
+                    return Err(error);
+                };
+                tracing::warn!(%error, "dropping what is not committed, and rebuilding the state from the changelog");
+                self.rebuild(partition);
             }
             _ => return Err(error),
         }

@@ -3,6 +3,7 @@
 pub(crate) mod config;
 pub(crate) mod demo;
 pub(crate) mod generate;
+pub(crate) mod inspect;
 pub(crate) mod replay;
 pub(crate) mod run;
 pub(crate) mod schema;
@@ -69,6 +70,8 @@ pub(crate) enum Command {
     Demo(demo::DemoArgs),
     /// Check a configuration, the broker and the topics; start nothing.
     Validate(validate::ValidateArgs),
+    /// Look at the state directory of a stopped process, and prove it.
+    Inspect(inspect::InspectArgs),
     /// Set topics up.
     Topics(topics::TopicsArgs),
     /// Print the JSON Schemas of records, or the AsyncAPI document.
