@@ -37,6 +37,7 @@ fn main() -> ExitCode {
         Command::Validate(args) => commands::validate::run(args),
         Command::Erase(args) => commands::erase::run(args),
         Command::Resume(args) => commands::resume::run(args),
+        Command::Inspect(args) => commands::inspect::run(args),
         Command::Topics(args) => commands::topics::run(args),
         Command::Schema(args) => commands::schema::run(&args),
         Command::Config(args) => commands::config::run(args),

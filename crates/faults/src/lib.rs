@@ -98,6 +98,8 @@ named! {
         Bounds = "bounds",
         /// An offset without a mark of ours stops the partition.
         ForeignOffset = "foreign_offset",
+        /// A position counts only in the very topics in which it was committed.
+        SameTopics = "same_topics",
         /// Committed offsets are waited for until no transaction hangs on them.
         StableOffsets = "stable_offsets",
         /// The changelog is read without the rows of aborted transactions.

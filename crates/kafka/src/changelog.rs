@@ -7,7 +7,9 @@
 
 use std::time::{Duration, Instant};
 
-use churnwatch_pipeline::source::{Changelog, ChangelogRead, PartitionId, SourceError, Visit};
+use churnwatch_pipeline::source::{
+    Changelog, ChangelogRead, Headers, PartitionId, SourceError, Visit,
+};
 use rdkafka::ClientContext;
 use rdkafka::Message;
 use rdkafka::config::RDKafkaLogLevel;
@@ -17,7 +19,11 @@ use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 use rdkafka::types::RDKafkaErrorCode as Code;
 
 use crate::client::{ClientError, Connection, Reporting, changelog_consumer_config, log_line};
+use crate::native::MessageHeaders;
 use crate::settings::KafkaSettings;
+
+/// The header of an epoch record that names the log it belongs to, by its id.
+pub(crate) const LOG_HEADER: &str = "churnwatch.log";
 
 /// How long the bounds of a partition are waited for.
 const BOUNDS_TIME: Duration = Duration::from_secs(5);
@@ -29,6 +35,7 @@ pub struct KafkaChangelog {
     consumer: BaseConsumer<ChangelogContext>,
     topic: String,
     reading: Option<Reading>,
+    log_id: Option<String>,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -76,6 +83,7 @@ impl KafkaChangelog {
             consumer,
             topic: settings.topics.changelog(),
             reading: None,
+            log_id: None,
         })
     }
 
@@ -100,6 +108,7 @@ impl Changelog for KafkaChangelog {
     /// belongs to. Reading starts at the nearest offset that exists.
     fn begin(&mut self, partition: PartitionId, after: i64) -> Result<(i64, i64), SourceError> {
         self.end();
+        self.log_id = None;
         // For a consumer of committed records librdkafka asks for the last stable offset.
         let (first, next) = self
             .consumer
@@ -154,6 +163,11 @@ impl Changelog for KafkaChangelog {
                         continue;
                     }
                     reading.next = record.offset() + 1;
+                    for (name, value) in MessageHeaders(&record).to_vec() {
+                        if name == LOG_HEADER {
+                            self.log_id = value.and_then(|id| String::from_utf8(id).ok());
+                        }
+                    }
                     let key = record.key().unwrap_or_default();
                     if visit(record.offset(), key, record.payload()) == Visit::Stop {
                         break ChangelogRead::Stopped;
@@ -185,6 +199,10 @@ impl Changelog for KafkaChangelog {
         };
         self.reading = Some(reading);
         Ok(read)
+    }
+
+    fn log_id(&self) -> Option<String> {
+        self.log_id.clone()
     }
 
     fn end(&mut self) {

@@ -3,14 +3,20 @@
 //!
 //! ```text
 //! cw1;epoch=12;changelog=345;digest=00112233445566778899aabbccddeeff
+//! cw2;epoch=12;changelog=345;digest=00112233445566778899aabbccddeeff;log=lmZnhhJ1RdGRMtaRTLBtVg;state=0nzRL0Z9QJGZMpGXPzVbTA@0
 //! ```
 //!
-//! `cw1` is the version. An offset that somebody else committed (an operator
+//! `cw1` and `cw2` are versions. The second also names the topics in which all
+//! this counts, by their ids, and the first offset of the changelog's partition;
+//! the first is written where brokers give no ids. An offset that somebody else committed (an operator
 //! who reset the group, say) has another text or none, and then no mark.
 
-use churnwatch_pipeline::source::ChangelogMark;
+use churnwatch_pipeline::source::{ChangelogMark, TopicIds};
 
-const VERSION: &str = "cw1";
+/// Without the ids of the topics.
+const WITHOUT_TOPICS: &str = "cw1";
+/// With them.
+const WITH_TOPICS: &str = "cw2";
 
 /// A text that claims to be ours and cannot be read.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -23,14 +29,36 @@ pub enum MetadataError {
     Damaged(String),
 }
 
-/// The text for a mark.
-pub fn format(mark: &ChangelogMark) -> String {
+/// The text for a mark in these topics.
+pub fn format(mark: &ChangelogMark, topics: &TopicIds) -> String {
     let ChangelogMark {
         epoch,
         changelog_offset,
         digest,
     } = mark;
-    format!("{VERSION};epoch={epoch};changelog={changelog_offset};digest={digest:032x}")
+    let position = format!("epoch={epoch};changelog={changelog_offset};digest={digest:032x}");
+    match topics {
+        TopicIds {
+            log: Some(log),
+            changelog: Some(state),
+        } => format!("{WITH_TOPICS};{position};log={log};state={state}"),
+        _ => format!("{WITHOUT_TOPICS};{position}"),
+    }
+}
+
+/// The topics in a text; none where it names none, or is somebody else's.
+pub fn topics(text: &str) -> TopicIds {
+    let Some(fields) = text.strip_prefix(WITH_TOPICS) else {
+        return TopicIds::default();
+    };
+    let value = |name: &str| {
+        let mut fields = fields.split(';');
+        fields.find_map(|field| Some(field.strip_prefix(name)?.strip_prefix('=')?.to_owned()))
+    };
+    TopicIds {
+        log: value("log"),
+        changelog: value("state"),
+    }
 }
 
 /// The mark in a text; `None` if the text is somebody else's.
@@ -40,19 +68,25 @@ pub fn format(mark: &ChangelogMark) -> String {
 /// would rebuild or lose state without a word.
 pub fn parse(text: &str) -> Result<Option<ChangelogMark>, MetadataError> {
     let mut fields = text.split(';');
-    match fields.next() {
-        Some(VERSION) => {}
+    let with_topics = match fields.next() {
+        Some(WITHOUT_TOPICS) => false,
+        Some(WITH_TOPICS) => true,
         Some(version) if is_later_version(version) => {
             return Err(MetadataError::Newer(version.to_owned()));
         }
         _ => return Ok(None),
-    }
+    };
     let mut value = |name: &str| fields.next()?.strip_prefix(name)?.strip_prefix('=');
     let mark = (|| {
         let epoch = value("epoch")?.parse().ok()?;
         let changelog_offset: i64 = value("changelog")?.parse().ok()?;
         let digest = value("digest").filter(|hex| hex.len() == 32)?;
         let digest = u128::from_str_radix(digest, 16).ok()?;
+        if with_topics {
+            value("log").filter(|id| !id.is_empty())?;
+            let (_, first) = value("state")?.split_once('@')?;
+            first.parse::<u64>().ok()?;
+        }
         (changelog_offset >= 0).then_some(ChangelogMark {
             epoch,
             changelog_offset,
@@ -75,6 +109,13 @@ fn is_later_version(version: &str) -> bool {
 mod tests {
     use super::*;
 
+    fn in_topics() -> TopicIds {
+        TopicIds {
+            log: Some("lmZnhhJ1RdGRMtaRTLBtVg".into()),
+            changelog: Some("0nzRL0Z9QJGZMpGXPzVbTA@7".into()),
+        }
+    }
+
     #[test]
     fn what_is_written_reads_back() {
         let marks = [
@@ -88,7 +129,11 @@ mod tests {
                 changelog_offset,
                 digest,
             };
-            assert_eq!(parse(&format(&mark)), Ok(Some(mark)));
+            for topics in [TopicIds::default(), in_topics()] {
+                let text = format(&mark, &topics);
+                assert_eq!(parse(&text), Ok(Some(mark)));
+                assert_eq!(super::topics(&text), topics);
+            }
         }
     }
 
@@ -100,8 +145,13 @@ mod tests {
             digest: 0xabc,
         };
         assert_eq!(
-            format(&mark),
+            format(&mark, &TopicIds::default()),
             "cw1;epoch=12;changelog=345;digest=00000000000000000000000000000abc"
+        );
+        assert_eq!(
+            format(&mark, &in_topics()),
+            "cw2;epoch=12;changelog=345;digest=00000000000000000000000000000abc;\
+             log=lmZnhhJ1RdGRMtaRTLBtVg;state=0nzRL0Z9QJGZMpGXPzVbTA@7"
         );
     }
 
@@ -115,8 +165,8 @@ mod tests {
     #[test]
     fn a_newer_version_is_not_guessed_at() {
         assert_eq!(
-            parse("cw2;anything"),
-            Err(MetadataError::Newer("cw2".into()))
+            parse("cw3;anything"),
+            Err(MetadataError::Newer("cw3".into()))
         );
     }
 
@@ -134,6 +184,11 @@ mod tests {
             format!("{whole};more=1"),
             whole.replace("345", "-1"),
             whole.replace("epoch=", "epoch=-"),
+            whole.replace("cw1", "cw2"),
+            format!("{whole};log=a;state=b@0"),
+            format!("{};log=;state=b@0", whole.replace("cw1", "cw2")),
+            format!("{};log=a;state=b", whole.replace("cw1", "cw2")),
+            format!("{};log=a;state=b@0;more=1", whole.replace("cw1", "cw2")),
         ] {
             assert!(
                 matches!(parse(&text), Err(MetadataError::Damaged(_))),

@@ -37,6 +37,7 @@ use rdkafka::error::KafkaError;
 use rdkafka::producer::Producer;
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 
+use crate::changelog::LOG_HEADER;
 use crate::client::{ClientError, Connection, Reporting, transactional_producer_config};
 use crate::clock::ClockProducer;
 use crate::group::Membership;
@@ -237,22 +238,24 @@ impl KafkaSink {
             })?;
         }
         for (index, part) in epoch.partitions.iter().enumerate() {
-            let (key, value) = &part.epoch_record;
-            let rows = part
-                .rows
-                .iter()
-                .map(|(key, value)| (key, value.as_ref(), 0));
-            // The epoch record stands behind the rows it vouches for.
-            for (key, value, tag) in rows.chain([(key, Some(value), index + 1)]) {
-                send(Outgoing {
-                    topic: &self.topics.changelog,
-                    partition: Some(part.partition.0),
-                    key: Some(key),
-                    value: value.map(Vec::as_slice),
-                    tag,
-                    ..Outgoing::default()
-                })?;
+            let record = |key, value| Outgoing {
+                topic: &self.topics.changelog,
+                partition: Some(part.partition.0),
+                key: Some(key),
+                value,
+                ..Outgoing::default()
+            };
+            for (key, value) in &part.rows {
+                send(record(key, value.as_deref()))?;
             }
+            // The epoch record stands behind the rows it vouches for.
+            let (key, value) = &part.epoch_record;
+            let log = part.topics.log.as_ref();
+            send(Outgoing {
+                headers: log.map(|id| headers([(LOG_HEADER, Some(id))])),
+                tag: index + 1,
+                ..record(key, Some(value))
+            })?;
         }
         Ok(())
     }
@@ -291,11 +294,12 @@ impl KafkaSink {
     fn offsets(&self, partitions: &[PartitionEpoch], marks: &[i64]) -> TopicPartitionList {
         let mut list = TopicPartitionList::new();
         for (part, mark) in partitions.iter().zip(marks) {
-            let metadata = position::format(&ChangelogMark {
+            let mark = ChangelogMark {
                 epoch: part.epoch,
                 changelog_offset: *mark,
                 digest: part.digest,
-            });
+            };
+            let metadata = position::format(&mark, &part.topics);
             let mut element = list.add_partition(&self.topics.events, part.partition.0);
             element
                 .set_offset(Offset::Offset(part.next_offset))

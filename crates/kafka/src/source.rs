@@ -26,7 +26,9 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, Weak, mpsc};
 use std::time::{Duration, Instant};
 
-use churnwatch_pipeline::source::{Committed, PartitionId, Polled, RecordRef, Source, SourceError};
+use churnwatch_pipeline::source::{
+    Committed, PartitionId, Polled, RecordRef, Source, SourceError, TopicIds,
+};
 use rdkafka::consumer::Consumer;
 use rdkafka::error::KafkaError;
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
@@ -60,6 +62,8 @@ pub struct KafkaSource {
     ownership: Arc<Mutex<Ownership>>,
     /// What librdkafka has as assigned.
     partitions: BTreeMap<PartitionId, Reading>,
+    /// The topics of the positions that were read last.
+    committed_in: BTreeMap<PartitionId, TopicIds>,
     /// Ends of partitions as of the last statistics.
     ends: BTreeMap<PartitionId, i64>,
     /// What the group asked and the loop has not answered yet.
@@ -99,6 +103,7 @@ impl KafkaSource {
             slot: ConsumerSlot::default(),
             ownership: Arc::default(),
             partitions: BTreeMap::new(),
+            committed_in: BTreeMap::new(),
             ends: BTreeMap::new(),
             unanswered: None,
             has_joined: false,
@@ -284,8 +289,11 @@ impl Source for KafkaSource {
                     &error,
                 )
             })?;
+            self.committed_in.remove(&partition);
             let position = match element.offset() {
                 Offset::Offset(next_offset) => {
+                    let topics = position::topics(element.metadata());
+                    self.committed_in.insert(partition, topics);
                     let mark = position::parse(element.metadata()).map_err(|error| {
                         SourceError::Fatal(format!("partition {partition}: {error}"))
                     })?;
@@ -297,6 +305,22 @@ impl Source for KafkaSource {
         }
         self.connection_works();
         Ok(committed)
+    }
+
+    fn topic_ids(&mut self) -> Result<TopicIds, SourceError> {
+        let changelog = self.settings.topics.changelog();
+        let asked = [&*self.topic, &*changelog];
+        let mut ids = native::topic_ids(self.consumer()?.client(), &asked, BOUNDS_TIME)
+            .map_err(|error| SourceError::Retry(format!("asking for the topics: {error}")))?;
+        Ok(TopicIds {
+            log: ids.remove(&self.topic),
+            changelog: ids.remove(&changelog),
+        })
+    }
+
+    fn committed_in(&self, partition: PartitionId) -> TopicIds {
+        let known = self.committed_in.get(&partition);
+        known.cloned().unwrap_or_default()
     }
 
     fn bounds(&mut self, partition: PartitionId) -> Result<(i64, i64), SourceError> {

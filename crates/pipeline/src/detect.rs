@@ -14,6 +14,7 @@
 //! committed position back; it never guesses.
 
 mod assignment;
+mod disk;
 mod stops;
 mod upkeep;
 
@@ -36,6 +37,7 @@ use churnwatch_telemetry::{
 };
 use churnwatch_wire::{Record, RejectReason, Rejection};
 
+use self::disk::Disk;
 use crate::{
     batch::{Batch, Origin},
     error::DetectError,
@@ -109,6 +111,7 @@ pub struct Detector<S, K, C> {
     backoff: Duration,
     /// Whether the group has given us an assignment yet.
     has_joined: bool,
+    disk: Disk,
 }
 
 /// Whether there is more to do.
@@ -190,6 +193,7 @@ impl<S: Source, K: Sink, C: Changelog> Detector<S, K, C> {
             last_upkeep: now,
             backoff: Duration::ZERO,
             has_joined: false,
+            disk: Disk::default(),
         }
     }
 
@@ -431,6 +435,14 @@ impl<S: Source, K: Sink, C: Changelog> Detector<S, K, C> {
                 tracing::warn!(%error, "leaving without the last commit; nothing is lost");
                 Ok(())
             }
+            // What the next start finds, it reads back from the changelog.
+            Err(DetectError::Store(error))
+                if self.changelog.is_durable()
+                    && (error.wants_room() || error.wants_rebuild()) =>
+            {
+                tracing::warn!(%error, "leaving with an older state on disk; nothing is lost");
+                Ok(())
+            }
             drained => drained,
         }
     }
@@ -489,6 +501,18 @@ impl<S: Source, K: Sink, C: Changelog> Detector<S, K, C> {
                     self.report("broker", Some(error.to_string()));
                     self.wait();
                 }
+            }
+            DetectError::Store(store) if self.changelog.is_durable() => {
+                if store.wants_room() {
+                    self.wait_for_room(store);
+                    return Ok(());
+                }
+                let damaged = store.partition().filter(|_| store.wants_rebuild());
+                let Some(partition) = damaged.map(PartitionId) else {
+                    return Err(error);
+                };
+                tracing::warn!(%error, "dropping what is not committed, and rebuilding the state from the changelog");
+                self.rebuild(partition);
             }
             _ => return Err(error),
         }

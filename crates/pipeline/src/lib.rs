@@ -29,6 +29,6 @@ pub use self::{
     sink::{CommitError, Emission, Epoch, PartitionEpoch, Sink},
     source::{
         Changelog, ChangelogMark, ChangelogRead, Committed, PartitionId, Polled, RecordRef, Source,
-        SourceError, Visit,
+        SourceError, TopicIds, Visit,
     },
 };

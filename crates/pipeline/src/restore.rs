@@ -27,13 +27,18 @@ use churnwatch_store::{PartitionStore, RowChange, StateDir, StoreError, TaskRow,
 use crate::{
     dues::Dues,
     source::{
-        Changelog, ChangelogMark, ChangelogRead, Committed, PartitionId, Source, SourceError, Visit,
+        Changelog, ChangelogMark, ChangelogRead, Committed, PartitionId, Source, SourceError,
+        TopicIds, Visit,
     },
     task::Task,
 };
 
 /// Rows written to the store at a time.
 const ROWS_AT_A_TIME: usize = 2_000;
+
+/// The most that a store may hold to be written into the changelog at once, in
+/// bytes: it has to fit into one transaction.
+const MAX_REWRITE_BYTES: u64 = 64 << 20;
 
 /// How long asking the broker may take at a time.
 const ASK: Duration = Duration::from_secs(5);
@@ -45,6 +50,8 @@ const MARKERS: Duration = Duration::from_secs(30);
 pub(crate) struct Restore {
     pub(crate) partition: PartitionId,
     stage: Stage,
+    /// Whether the store is known to be damaged, and has to go first.
+    distrusted: bool,
     /// Whether it was rebuilt from the beginning already.
     rebuilt: bool,
     pub(crate) began: Instant,
@@ -75,11 +82,21 @@ struct Reading {
     committed: Option<Committed>,
     /// First and next offset of the changelog when reading began.
     span: (i64, i64),
+    ground: Ground,
     /// Rows since the last epoch record: not known to be committed as a whole
     /// before it is read.
     rows: Vec<RowChange>,
     /// The newest epoch record that was read.
     epoch: Option<TaskRow>,
+}
+
+/// The topics under a position.
+#[derive(Debug, Clone)]
+struct Ground {
+    /// Those of today.
+    topics: TopicIds,
+    /// Whether the changelog has lost records since the position was committed.
+    lacks_rows: bool,
 }
 
 /// How a step ended.
@@ -117,6 +134,7 @@ impl Restore {
         Self {
             partition,
             stage: Stage::Waiting,
+            distrusted: false,
             rebuilt: false,
             began: Instant::now(),
             not_before: None,
@@ -133,6 +151,12 @@ impl Restore {
     /// Whether there is something to do for it now.
     pub(crate) fn is_due(&self) -> bool {
         !self.is_stopped() && self.not_before.is_none_or(|then| Instant::now() >= then)
+    }
+
+    /// The store gave back something else than was written: it is deleted
+    /// before anything else.
+    pub(crate) fn distrust(&mut self) {
+        self.distrusted = true;
     }
 
     /// Leaves it alone for a while.
@@ -153,6 +177,14 @@ impl Restore {
         place: &Place<'_>,
         budget: Duration,
     ) -> Result<Step, RestoreError> {
+        if self.distrusted {
+            match place.state.remove_partition(self.partition.0) {
+                Err(StoreError::PartitionOpen { .. }) => return Ok(Step::Going),
+                removed => removed?,
+            }
+            self.distrusted = false;
+            self.rebuilt = true;
+        }
         let result = match std::mem::replace(&mut self.stage, Stage::Waiting) {
             Stage::Stopped => {
                 self.stage = Stage::Stopped;
@@ -166,14 +198,17 @@ impl Restore {
                 // The changelog may have it right.
                 tracing::warn!(partition = self.partition.0, %error, "rebuilding the state from the changelog");
                 changelog.end();
-                place.state.remove_partition(self.partition.0)?;
-                self.rebuilt = true;
-                self.stage = Stage::Waiting;
+                self.distrusted = true;
                 Ok(Step::Going)
             }
             Err(RestoreError::Store(error)) if error.wants_rebuild() => {
                 changelog.end();
-                Ok(self.stop(error.to_string()))
+                Ok(self.stop(format!(
+                    "partition {}: built anew from the changelog, the state is still wrong ({error}): \
+                     the changelog has lost or changed rows; restore the topic, or start anew with \
+                     another group, changelog and state directory",
+                    self.partition
+                )))
             }
             Ok(Step::Stopped(reason)) => Ok(self.stop(reason)),
             other => other,
@@ -196,6 +231,13 @@ impl Restore {
             .into_iter()
             .find_map(|(partition, committed)| (partition == self.partition).then_some(committed))
             .flatten();
+        let now = source.topic_ids()?;
+        let then = source.committed_in(self.partition);
+        if let Some(Committed { next_offset, .. }) = &committed
+            && differ(then.log.as_deref(), now.log.as_deref())
+        {
+            return Ok(Step::Stopped(self.log_made_anew(*next_offset)));
+        }
         let mut store = match place.state.partition(self.partition.0) {
             // It came from another worker of this process that was thrown out
             // of the group and does not know it yet.
@@ -250,7 +292,13 @@ impl Restore {
                 }
                 .into());
             }
-            return self.finish(store, committed, source, place);
+            // Nothing is read from the changelog, but the next disk may need it.
+            let (first, _) = changelog.begin(self.partition, mark.changelog_offset)?;
+            changelog.end();
+            let topics = now.changelog_from(first);
+            let lacks_rows = differ(then.changelog.as_deref(), topics.changelog.as_deref());
+            let ground = Ground { topics, lacks_rows };
+            return self.finish(store, committed, source, place, ground);
         }
         // Where the group knows nothing, the changelog has the truth, if only by
         // the very record that this store stands at: so that one is read again.
@@ -259,9 +307,25 @@ impl Restore {
             None => (row.changelog_offset - 1).max(-1),
         });
         if target.is_none() && store.task().is_none() && !holds(Defence::EpochRecord) {
-            return self.finish(store, committed, source, place);
+            let ground = Ground {
+                topics: now.changelog_from(0),
+                lacks_rows: false,
+            };
+            return self.finish(store, committed, source, place, ground);
         }
         let span = changelog.begin(self.partition, after)?;
+        if let Some(mark) = target
+            && differ(id_of(&then.changelog), now.changelog.as_deref())
+        {
+            changelog.end();
+            return Ok(Step::Stopped(format!(
+                "the changelog was deleted and made again since epoch {} of partition {} was \
+                 committed, and no state on this disk stands there: start a process on the disk \
+                 that does, restore the topic, or start anew with another group, changelog and \
+                 state directory",
+                mark.epoch, self.partition
+            )));
+        }
         if let Some(mark) = target
             && span.1 <= mark.changelog_offset
             && self
@@ -284,11 +348,16 @@ impl Restore {
                 "the changelog begins behind the store's position"
             );
         }
+        let topics = now.changelog_from(span.0);
+        // What was read from its first record is all there is to read.
+        let lacks_rows =
+            after >= 0 && differ(then.changelog.as_deref(), topics.changelog.as_deref());
         self.stage = Stage::Reading(Box::new(Reading {
             store,
             target,
             committed,
             span,
+            ground: Ground { topics, lacks_rows },
             rows: Vec::new(),
             epoch: None,
         }));
@@ -366,7 +435,8 @@ impl Restore {
             };
             if reached || read == ChangelogRead::AtEnd {
                 changelog.end();
-                return self.reached(reading, source, place);
+                let log = changelog.log_id();
+                return self.reached(reading, log.as_deref(), source, place);
             }
             if Instant::now() >= deadline {
                 self.stage = Stage::Reading(Box::new(reading));
@@ -379,6 +449,7 @@ impl Restore {
     fn reached<S: Source>(
         &mut self,
         reading: Reading,
+        log: Option<&str>,
         source: &mut S,
         place: &Place<'_>,
     ) -> Result<Step, RestoreError> {
@@ -387,6 +458,7 @@ impl Restore {
             target,
             committed,
             epoch,
+            ground,
             ..
         } = reading;
         let partition = self.partition;
@@ -427,6 +499,10 @@ impl Restore {
                 };
             }
             (None, Some(row)) => {
+                // Kafka forgets the offsets of a topic that is deleted.
+                if differ(log, ground.topics.log.as_deref()) {
+                    return Ok(Step::Stopped(self.log_made_anew(row.next_offset)));
+                }
                 tracing::warn!(
                     partition = partition.0,
                     epoch = row.epoch,
@@ -437,7 +513,7 @@ impl Restore {
             (None, None) => match store.task() {
                 // An empty changelog: the store is at its newest, or this is
                 // the first start ever.
-                None => return self.finish(store, committed, source, place),
+                None => return self.finish(store, committed, source, place, ground),
                 Some(row) if row.changelog_offset < 0 => row.clone(),
                 Some(_) => {
                     return Ok(Step::Stopped(format!(
@@ -455,7 +531,7 @@ impl Restore {
                 dues.push(due, account);
             }
         })?;
-        self.ready(store, dues, committed, source, place)
+        self.ready(store, dues, committed, source, place, ground)
     }
 
     /// The store stands where it should: prove it.
@@ -465,6 +541,7 @@ impl Restore {
         committed: Option<Committed>,
         source: &mut S,
         place: &Place<'_>,
+        ground: Ground,
     ) -> Result<Step, RestoreError> {
         let mut dues = Dues::default();
         store.verify(&mut |account, due| {
@@ -472,7 +549,7 @@ impl Restore {
                 dues.push(due, account);
             }
         })?;
-        self.ready(store, dues, committed, source, place)
+        self.ready(store, dues, committed, source, place, ground)
     }
 
     fn ready<S: Source>(
@@ -482,8 +559,25 @@ impl Restore {
         committed: Option<Committed>,
         source: &mut S,
         place: &Place<'_>,
+        ground: Ground,
     ) -> Result<Step, RestoreError> {
         let partition = self.partition;
+        if ground.lacks_rows {
+            let bytes = store.approximate_bytes()?;
+            if bytes > MAX_REWRITE_BYTES {
+                return Ok(Step::Stopped(format!(
+                    "the changelog of partition {partition} was trimmed or made anew, and the {bytes} \
+                     bytes of state on this disk are too many to write it again: keep a copy of this \
+                     disk; restore the topic, or start anew with another group, changelog and state \
+                     directory"
+                )));
+            }
+            tracing::warn!(
+                partition = partition.0,
+                bytes,
+                "the changelog was trimmed or made anew; writing every row of this state into it"
+            );
+        }
         let (first, end) = source.bounds(partition)?;
         let position = store.task().map(|row| row.next_offset);
         if let (Some(position), Some(committed)) = (position, &committed)
@@ -512,7 +606,7 @@ impl Restore {
             )));
         }
         self.progress = 1.0;
-        Ok(Step::Ready(Box::new(Task::new(
+        let task = Task::new(
             partition,
             store,
             dues,
@@ -520,6 +614,29 @@ impl Restore {
             next_offset,
             place.cached_accounts,
             place.breaker,
-        ))))
+        );
+        let task = task.in_topics(ground.topics, ground.lacks_rows);
+        Ok(Step::Ready(Box::new(task)))
     }
+
+    fn log_made_anew(&self, offset: i64) -> String {
+        format!(
+            "partition {}: the log was deleted and made again since offset {offset} was committed, so \
+             neither offset nor state belong to it: restore the topic, or start anew with another \
+             group, changelog and state directory",
+            self.partition
+        )
+    }
+}
+
+/// Whether two ids are known and not the same.
+fn differ(one: Option<&str>, other: Option<&str>) -> bool {
+    let known = one.zip(other);
+    known.is_some_and(|(one, other)| one != other) && holds(Defence::SameTopics)
+}
+
+/// The id without the first offset behind it.
+fn id_of(changelog: &Option<String>) -> Option<&str> {
+    let id = changelog.as_deref()?;
+    Some(id.split_once('@').map_or(id, |(id, _)| id))
 }

@@ -3,7 +3,7 @@
 use churnwatch_core::{EventTime, alert::Transition};
 use churnwatch_wire::{AlertBody, DeadLetter, Envelope, Stamp};
 
-use crate::source::PartitionId;
+use crate::source::{PartitionId, TopicIds};
 
 /// One atomic step of the world: what a batch of records led to.
 #[derive(Debug, Default)]
@@ -31,6 +31,8 @@ pub struct PartitionEpoch {
     pub rows: Vec<(Vec<u8>, Option<Vec<u8>>)>,
     /// The epoch record, written after `rows`: key and value.
     pub epoch_record: (Vec<u8>, Vec<u8>),
+    /// The topics in which `next_offset` and the changelog's offsets count.
+    pub topics: TopicIds,
 }
 
 /// A transition on its way out.

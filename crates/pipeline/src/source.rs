@@ -101,6 +101,29 @@ pub struct ChangelogMark {
     pub digest: u128,
 }
 
+/// Which topics a position belongs to. A topic that was deleted and made again
+/// is another one under the same name, and a position in the former means
+/// nothing in it. `None` where nobody says: old brokers, files, offsets that
+/// were committed by versions before this.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct TopicIds {
+    /// The log.
+    pub log: Option<String>,
+    /// The changelog; beside a committed offset, its id and the first offset
+    /// that its partition had, as [`TopicIds::changelog_from`] writes it.
+    pub changelog: Option<String>,
+}
+
+impl TopicIds {
+    /// With the first offset of the changelog's partition: when that moves,
+    /// records were deleted that nobody has written again.
+    #[must_use]
+    pub fn changelog_from(self, first: i64) -> Self {
+        let changelog = self.changelog.map(|id| format!("{id}@{first}"));
+        Self { changelog, ..self }
+    }
+}
+
 /// A source of records with assigned partitions.
 pub trait Source {
     /// Waits up to `timeout` and hands what came to `visit`. At most one of
@@ -136,6 +159,20 @@ pub trait Source {
         partitions: &[PartitionId],
         timeout: Duration,
     ) -> Result<Vec<(PartitionId, Option<Committed>)>, SourceError>;
+
+    /// The topics as they are now.
+    ///
+    /// # Errors
+    /// As [`Source::poll`].
+    fn topic_ids(&mut self) -> Result<TopicIds, SourceError> {
+        Ok(TopicIds::default())
+    }
+
+    /// The topics to which the position belongs that [`Source::committed`] gave
+    /// last for this partition.
+    fn committed_in(&self, _partition: PartitionId) -> TopicIds {
+        TopicIds::default()
+    }
 
     /// First and next offset of a partition of the log. An offset outside of
     /// them cannot be read.
@@ -196,8 +233,19 @@ pub trait Changelog {
         visit: &mut dyn FnMut(i64, &[u8], Option<&[u8]>) -> Visit,
     ) -> Result<ChangelogRead, SourceError>;
 
+    /// The log to which the epoch record belongs that was handed over last.
+    fn log_id(&self) -> Option<String> {
+        None
+    }
+
     /// Stops reading.
     fn end(&mut self);
+
+    /// Whether committed state can be read back from it. Where it cannot, what
+    /// is lost on disk is lost.
+    fn is_durable(&self) -> bool {
+        true
+    }
 }
 
 /// Whether a reader wants more.

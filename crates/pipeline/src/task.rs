@@ -8,7 +8,12 @@ use churnwatch_core::{
 };
 use churnwatch_store::{Accounts, PartitionStore, RowChange, StoreError, TaskRow, key};
 
-use crate::{breaker::Guard, dues::Dues, sink::PartitionEpoch, source::PartitionId};
+use crate::{
+    breaker::Guard,
+    dues::Dues,
+    sink::PartitionEpoch,
+    source::{PartitionId, TopicIds},
+};
 
 /// One partition: what is stored, what is decoded, and what is not yet
 /// committed.
@@ -26,6 +31,10 @@ pub struct Task {
     moved: bool,
     /// What the commit under way will write.
     prepared: Option<TaskRow>,
+    /// The topics in which its position counts.
+    topics: TopicIds,
+    /// Whether the changelog lacks rows that the store has.
+    owes_rows: bool,
 }
 
 impl Task {
@@ -57,7 +66,24 @@ impl Task {
             next_offset,
             moved: false,
             prepared: None,
+            topics: TopicIds::default(),
+            owes_rows: false,
         }
+    }
+
+    /// Names the topics in which its position counts. Where the changelog
+    /// `lacks_rows`, the next commit carries every row, so that the state can be
+    /// read back again.
+    pub(crate) fn in_topics(mut self, topics: TopicIds, lacks_rows: bool) -> Self {
+        self.topics = topics;
+        self.owes_rows = lacks_rows;
+        self.moved = lacks_rows;
+        self
+    }
+
+    /// Whether the next commit carries every row.
+    pub(crate) fn owes_rows(&self) -> bool {
+        self.owes_rows
     }
 
     /// How far its event time has come.
@@ -179,7 +205,12 @@ impl Task {
         if !self.moved {
             return Ok(None);
         }
-        let changes = self.accounts.changes()?;
+        let mut changes = self.accounts.changes()?;
+        if self.owes_rows {
+            let mut all = self.store.rows_but(&changes)?;
+            all.append(&mut changes);
+            changes = all;
+        }
         let digest = self.store.digest_after(&changes)?;
         let row = TaskRow {
             partitions: self.partitions,
@@ -203,6 +234,7 @@ impl Task {
                 key::task().to_vec(),
                 row.encode(self.store.state_version())?,
             ),
+            topics: self.topics.clone(),
         };
         self.prepared = Some(row);
         Ok(Some(epoch))
@@ -227,6 +259,7 @@ impl Task {
         self.accounts.committed();
         self.epoch = row.epoch;
         self.moved = false;
+        self.owes_rows = false;
         Ok(())
     }
 

@@ -28,6 +28,12 @@ use crate::{
 /// Ending of a database that is being deleted.
 const REMOVED: &str = ".removed";
 
+/// A file that is written to see whether there is room, and deleted again.
+const ROOM: &str = "ROOM";
+/// Its size: about what flushing the smallest write buffer takes, with the
+/// small files of a database beside it.
+const ROOM_BYTES: usize = 1 << 20;
+
 /// An open state directory; clones are handles of the same one. The directory
 /// is released when the last handle and the last [`PartitionStore`] are
 /// dropped.
@@ -39,9 +45,11 @@ pub(crate) struct Shared {
     path: PathBuf,
     options: StoreOptions,
     memory: SharedMemory,
+    /// Whether nothing may be changed in it.
+    read_only: bool,
     /// Databases of the partitions that are open.
     open: Mutex<BTreeMap<i32, Weak<DB>>>,
-    _lock: lock::DirLock,
+    lock: Mutex<lock::DirLock>,
     /// Deletes the directory, after all else here is dropped.
     _throw_away: Option<tempfile::TempDir>,
 }
@@ -55,6 +63,36 @@ impl StateDir {
     /// of the file system.
     pub fn open(path: impl Into<PathBuf>, options: StoreOptions) -> Result<Self, StoreError> {
         Self::open_at(path.into(), options, None)
+    }
+
+    /// Opens a state directory to look at it: nothing is begun, repaired or
+    /// deleted in it. It is held against other processes all the same, so that
+    /// nothing moves meanwhile.
+    ///
+    /// # Errors
+    /// As [`StateDir::open`]; [`StoreError::NotAStateDir`] for an empty
+    /// directory too, and [`StoreError::Io`] where there is none.
+    pub fn open_read_only(
+        path: impl Into<PathBuf>,
+        options: StoreOptions,
+    ) -> Result<Self, StoreError> {
+        let path = path.into();
+        fs::read_dir(&path).map_err(|source| StoreError::io(&path, source))?;
+        if !path.join(format::FILE).exists() {
+            let entry = "nothing that this program wrote".to_owned();
+            return Err(StoreError::NotAStateDir { path, entry });
+        }
+        let lock = lock::DirLock::acquire(&path)?;
+        format::ensure(&path)?;
+        Ok(Self(Arc::new(Shared {
+            memory: SharedMemory::new(&options),
+            path,
+            options,
+            read_only: true,
+            open: Mutex::default(),
+            lock: Mutex::new(lock),
+            _throw_away: None,
+        })))
     }
 
     /// Begins a state directory of its own for one replay, in the system's
@@ -83,8 +121,9 @@ impl StateDir {
             memory: SharedMemory::new(&options),
             path,
             options,
+            read_only: false,
             open: Mutex::default(),
-            _lock: lock,
+            lock: Mutex::new(lock),
             _throw_away: throw_away,
         };
         shared.sweep()?;
@@ -113,6 +152,22 @@ impl StateDir {
     /// [`StoreError::PartitionOpen`], or an error of the file system.
     pub fn remove_partition(&self, partition: i32) -> Result<(), StoreError> {
         self.0.remove_partition(partition)
+    }
+
+    /// Finds out whether there is room again on a disk that was full, by
+    /// writing what a small flush writes.
+    ///
+    /// # Errors
+    /// [`StoreError::DiskFull`] where there is not, or another error of the
+    /// file system.
+    pub fn check_room(&self) -> Result<(), StoreError> {
+        self.0.hold()?;
+        let path = self.0.path.join(ROOM);
+        let written = fs::write(&path, vec![0; ROOM_BYTES]);
+        let removed = fs::remove_file(&path);
+        written
+            .and(removed)
+            .map_err(|source| StoreError::io(&self.0.path, source))
     }
 
     /// The partitions that have a store here, open or not, in order.
@@ -173,10 +228,17 @@ impl Shared {
                 return Err(StoreError::PartitionOpen { partition });
             }
             let options = self.options.rocksdb(&self.memory, open.len() + 1);
-            let rows =
-                ColumnFamilyDescriptor::new(rocksdb::DEFAULT_COLUMN_FAMILY_NAME, options.clone());
-            let db = DB::open_cf_descriptors(&options, &path, [rows])
-                .map_err(|e| StoreError::rocksdb(partition, &path, e))?;
+            let rows = rocksdb::DEFAULT_COLUMN_FAMILY_NAME;
+            let opened = if self.read_only {
+                let rows = [(rows, options.clone())];
+                DB::open_cf_with_opts_for_read_only(&options, &path, rows, false)
+            } else {
+                self.hold()?;
+                refuse_remains(partition, &path)?;
+                let rows = ColumnFamilyDescriptor::new(rows, options.clone());
+                DB::open_cf_descriptors(&options, &path, [rows])
+            };
+            let db = opened.map_err(|e| StoreError::rocksdb(partition, &path, e))?;
             let db = Arc::new(db);
             open.insert(partition, Arc::downgrade(&db));
             let registration = Registration {
@@ -209,7 +271,7 @@ impl Shared {
     /// share has changed since `before` partitions were open.
     fn divide_write_buffers(&self, open: &BTreeMap<i32, Weak<DB>>, before: usize) {
         let share = self.options.write_buffer_share(open.len());
-        if share == self.options.write_buffer_share(before) {
+        if self.read_only || share == self.options.write_buffer_share(before) {
             return;
         }
         for (partition, db) in open {
@@ -221,10 +283,36 @@ impl Shared {
         }
     }
 
+    /// Makes sure that the directory is there and ours. Somebody may have
+    /// deleted it under us, and our lock with it: it is begun anew then, unless
+    /// another process was faster.
+    fn hold(&self) -> Result<(), StoreError> {
+        let mut lock = self.lock.lock().unwrap_or_else(PoisonError::into_inner);
+        if lock.is_in(&self.path) {
+            return Ok(());
+        }
+        tracing::warn!(path = %self.path.display(), "the state directory was deleted; beginning it anew");
+        let io = |source| StoreError::io(&self.path, source);
+        fs::create_dir_all(&self.path).map_err(io)?;
+        *lock = lock::DirLock::acquire(&self.path)?;
+        if !self.path.join(format::FILE).exists() {
+            // What a deletion has left so far; it was ours.
+            for name in self.entries()? {
+                if partition_of(name.strip_suffix(REMOVED).unwrap_or(&name)).is_some() {
+                    fs::remove_dir_all(self.path.join(name)).map_err(io)?;
+                }
+            }
+        }
+        format::ensure(&self.path)
+    }
+
     /// Finishes deletions that a crash cut short.
     fn sweep(&self) -> Result<(), StoreError> {
         for name in self.entries()? {
-            if name
+            if name == ROOM {
+                let path = self.path.join(name);
+                fs::remove_file(&path).map_err(|source| StoreError::io(&path, source))?;
+            } else if name
                 .strip_suffix(REMOVED)
                 .is_some_and(|name| partition_of(name).is_some())
             {
@@ -263,6 +351,25 @@ impl Drop for Registration {
         open.remove(&self.partition);
         self.shared.divide_write_buffers(&open, open.len() + 1);
     }
+}
+
+/// RocksDB would take what is left of a database without its first file for
+/// none at all, and begin a new one among the remains.
+fn refuse_remains(partition: i32, path: &Path) -> Result<(), StoreError> {
+    let entries = match fs::read_dir(path) {
+        Ok(entries) => entries,
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(source) => return Err(StoreError::io(path, source)),
+    };
+    let is_empty = entries.count() == 0;
+    if is_empty || path.join("CURRENT").exists() {
+        return Ok(());
+    }
+    Err(StoreError::Corrupt {
+        partition,
+        what: "the database".to_owned(),
+        reason: "its file CURRENT is missing".to_owned(),
+    })
 }
 
 fn directory_of(partition: i32) -> String {
@@ -330,6 +437,77 @@ mod tests {
         let state = StateDir::open(dir.path(), StoreOptions::default()).unwrap();
         assert!(!half.exists());
         assert_eq!(state.partitions().unwrap(), [0; 0]);
+    }
+
+    #[test]
+    fn a_directory_deleted_under_its_holder_is_begun_anew_by_him_alone() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("state");
+        let state = StateDir::open(&path, StoreOptions::default()).unwrap();
+        drop(state.partition(0).unwrap());
+        fs::remove_dir_all(&path).unwrap();
+        let store = state.partition(0).unwrap();
+        assert_eq!(store.task(), None);
+        let refused = StateDir::open(&path, StoreOptions::default()).err();
+        assert!(matches!(refused, Some(StoreError::Locked { .. })));
+        // A deletion that is not through yet.
+        drop(store);
+        fs::remove_file(path.join(lock::FILE)).unwrap();
+        fs::remove_file(path.join(format::FILE)).unwrap();
+        state.partition(1).unwrap();
+        assert_eq!(state.partitions().unwrap(), [1]);
+        // Somebody else was faster.
+        fs::remove_dir_all(&path).unwrap();
+        let other = StateDir::open(&path, StoreOptions::default()).unwrap();
+        let refused = state.partition(0).err();
+        assert!(matches!(refused, Some(StoreError::Locked { .. })));
+        drop(other);
+    }
+
+    #[test]
+    fn looking_at_a_directory_changes_nothing_in_it_and_begins_none() {
+        let dir = tempfile::tempdir().unwrap();
+        for path in [dir.path().to_owned(), dir.path().join("none")] {
+            let refused = StateDir::open_read_only(&path, StoreOptions::default());
+            assert!(refused.is_err(), "{}", path.display());
+        }
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0);
+        let state = StateDir::open(dir.path(), StoreOptions::default()).unwrap();
+        drop(state.partition(0).unwrap());
+        drop(state);
+        let all = || {
+            let files = fs::read_dir(dir.path().join("p-00000")).unwrap();
+            let mut files: Vec<_> = files
+                .map(|file| {
+                    let path = file.unwrap().path();
+                    (path.clone(), fs::read(path).unwrap())
+                })
+                .collect();
+            files.sort();
+            files
+        };
+        let before = all();
+        let state = StateDir::open_read_only(dir.path(), StoreOptions::default()).unwrap();
+        let store = state.partition(0).unwrap();
+        assert_eq!(store.task(), None);
+        let held = StateDir::open(dir.path(), StoreOptions::default()).err();
+        assert!(matches!(held, Some(StoreError::Locked { .. })));
+        assert!(state.partition(7).is_err(), "there is none");
+        drop((store, state));
+        assert_eq!(all(), before);
+    }
+
+    #[test]
+    fn a_database_without_its_first_file_is_damage_and_no_new_one() {
+        let dir = tempfile::tempdir().unwrap();
+        let state = StateDir::open(dir.path(), StoreOptions::default()).unwrap();
+        drop(state.partition(0).unwrap());
+        fs::remove_file(dir.path().join("p-00000/CURRENT")).unwrap();
+        let error = state.partition(0).err().unwrap();
+        assert!(error.wants_rebuild(), "{error}");
+        state.remove_partition(0).unwrap();
+        state.partition(0).unwrap();
+        state.check_room().unwrap();
     }
 
     #[test]

@@ -108,8 +108,9 @@ pub enum StoreError {
         stored: u128,
     },
 
-    /// No space is left.
-    #[error("no space left under {}: free some and restart", path.display())]
+    /// No space is left. Nothing is wrong with what is stored: once there is
+    /// room, it can be opened again.
+    #[error("no space left under {}: free some", path.display())]
     DiskFull {
         /// The state directory, or the partition's directory in it.
         path: PathBuf,
@@ -150,6 +151,23 @@ impl StoreError {
         matches!(self, Self::Corrupt { .. } | Self::Digest { .. })
     }
 
+    /// Whether it is over as soon as somebody makes room on the disk.
+    pub fn wants_room(&self) -> bool {
+        matches!(self, Self::DiskFull { .. })
+    }
+
+    /// The partition whose state it speaks of, where it is about one.
+    pub fn partition(&self) -> Option<i32> {
+        match self {
+            Self::PartitionOpen { partition }
+            | Self::NewerRow { partition, .. }
+            | Self::Corrupt { partition, .. }
+            | Self::Digest { partition, .. }
+            | Self::RocksDb { partition, .. } => Some(*partition),
+            _ => None,
+        }
+    }
+
     /// An error of the file system at `path`.
     pub(crate) fn io(path: &Path, source: io::Error) -> Self {
         match source.kind() {
@@ -171,7 +189,7 @@ impl StoreError {
                 path: path.to_owned(),
             };
         }
-        if source.kind() == rocksdb::ErrorKind::Corruption {
+        if source.kind() == rocksdb::ErrorKind::Corruption || says_lost(message) {
             return Self::Corrupt {
                 partition,
                 what: "the database".to_owned(),
@@ -185,6 +203,14 @@ impl StoreError {
 /// RocksDB passes on nothing of the operating system's error but its text.
 fn says_full(message: &str) -> bool {
     message.contains("No space left on device") || message.contains("Disk quota exceeded")
+}
+
+/// Whether a file of the database is gone, or cannot be read for good: it has
+/// no copy on this disk.
+fn says_lost(message: &str) -> bool {
+    ["No such file or directory", "Input/output error"]
+        .iter()
+        .any(|text| message.contains(text))
 }
 
 #[cfg(test)]
@@ -214,6 +240,7 @@ mod tests {
         };
         assert!(wrong.wants_rebuild());
         let full = StoreError::DiskFull { path: "/s".into() };
-        assert!(!full.wants_rebuild());
+        assert!(!full.wants_rebuild() && full.wants_room());
+        assert_eq!((wrong.partition(), full.partition()), (Some(1), None));
     }
 }

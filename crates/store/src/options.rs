@@ -103,6 +103,8 @@ impl StoreOptions {
         options.set_max_open_files(OPEN_FILES);
         options.set_max_background_jobs(i32::from(self.background_jobs.max(1)));
         options.set_bytes_per_sync(MIB as u64);
+        // RocksDB sets 4 MiB of disk aside for it in each partition; it takes a few kilobytes.
+        options.set_manifest_preallocation_size(MIB / 16);
         options.set_log_level(LogLevel::Warn);
         options.set_max_log_file_size(MIB);
         options.set_keep_log_file_num(2);

@@ -3,7 +3,7 @@
 mod restore;
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -41,6 +41,8 @@ pub struct PartitionStore {
     task: Option<TaskRow>,
     /// When the oldest commit was made that may not be on disk.
     unflushed_since: Option<Instant>,
+    /// Flushes and compactions that have failed so far.
+    failures: u64,
 }
 
 impl PartitionStore {
@@ -50,6 +52,7 @@ impl PartitionStore {
             registration,
             task: None,
             unflushed_since: None,
+            failures: 0,
         };
         store.task = store.read::<TaskRow>(&key::task(), None)?;
         Ok(store)
@@ -177,6 +180,22 @@ impl PartitionStore {
         Ok(due)
     }
 
+    /// Finds out whether a flush or a compaction has failed that nobody waits
+    /// for; the next write would tell, but a quiet partition has none.
+    ///
+    /// # Errors
+    /// What it failed of. The store then takes nothing any more: drop it and
+    /// open it again.
+    pub fn check_background(&mut self) -> Result<(), StoreError> {
+        let failures = self.property(properties::BACKGROUND_ERRORS)?;
+        if failures > self.failures {
+            self.failures = failures;
+            // RocksDB counts them only; what it was, a flush tells.
+            self.db.flush().map_err(|e| self.failed(e))?;
+        }
+        Ok(())
+    }
+
     /// Whether RocksDB slows writes down, or soon will: pause the partition
     /// before a commit stalls for longer than a transaction lives.
     ///
@@ -208,6 +227,52 @@ impl PartitionStore {
     /// Those of RocksDB.
     pub fn approximate_rows(&self) -> Result<u64, StoreError> {
         self.property(properties::ESTIMATE_NUM_KEYS)
+    }
+
+    /// The rows of an account as they are stored, with their keys: the hot and
+    /// the history row, then the seats. None where there is no such account.
+    ///
+    /// # Errors
+    /// Those of RocksDB; damaged values are given as they are.
+    pub fn rows_of(&self, id: &AccountId) -> Result<Vec<(Vec<u8>, Vec<u8>)>, StoreError> {
+        let mut found = Vec::new();
+        for key in [key::hot(id), key::history(id)] {
+            let value = self.db.get(&key).map_err(|e| self.failed(e))?;
+            found.extend(value.map(|value| (key, value)));
+        }
+        let mut options = ReadOptions::default();
+        options.set_iterate_range(rocksdb::PrefixRange(key::seats(id)));
+        let mut rows = self.db.raw_iterator_opt(options);
+        rows.seek_to_first();
+        while let Some((key, value)) = rows.item() {
+            found.push((key.to_vec(), value.to_vec()));
+            rows.next();
+        }
+        rows.status().map_err(|e| self.failed(e))?;
+        Ok(found)
+    }
+
+    /// Every row but the task row and those of `changes`, in the order of keys,
+    /// as a change that puts it where it is.
+    ///
+    /// # Errors
+    /// Those of RocksDB.
+    pub fn rows_but(&self, changes: &[RowChange]) -> Result<Vec<RowChange>, StoreError> {
+        let changed: BTreeSet<&[u8]> = changes.iter().map(|change| &*change.key).collect();
+        let mut found = Vec::new();
+        let mut rows = self.db.raw_iterator();
+        rows.seek_to_first();
+        while let Some((key, value)) = rows.item() {
+            if key != key::task() && !changed.contains(key) {
+                found.push(RowChange {
+                    key: key.to_vec(),
+                    value: Some(value.to_vec()),
+                });
+            }
+            rows.next();
+        }
+        rows.status().map_err(|e| self.failed(e))?;
+        Ok(found)
     }
 
     fn write(&mut self, batch: WriteBatch) -> Result<(), StoreError> {

@@ -14,6 +14,7 @@ pub(crate) mod alerts;
 mod dataset;
 mod deployment;
 mod expected;
+mod operator;
 mod process;
 mod records;
 

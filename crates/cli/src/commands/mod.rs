@@ -4,6 +4,7 @@ pub(crate) mod config;
 pub(crate) mod demo;
 pub(crate) mod erase;
 pub(crate) mod generate;
+pub(crate) mod inspect;
 pub(crate) mod replay;
 pub(crate) mod resume;
 pub(crate) mod run;
@@ -76,6 +77,8 @@ pub(crate) enum Command {
     /// Let a partition go on that was stopped because too many of its records
     /// could not be used.
     Resume(resume::ResumeArgs),
+    /// Look at the state directory of a stopped process, and prove it.
+    Inspect(inspect::InspectArgs),
     /// Set topics up.
     Topics(topics::TopicsArgs),
     /// Print the JSON Schemas of records, or the AsyncAPI document.

@@ -1,5 +1,6 @@
 //! The properties of each client, and why.
 
+use churnwatch_faults::{Defence, holds};
 use rdkafka::ClientConfig;
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::error::KafkaError;
@@ -79,6 +80,9 @@ pub(crate) fn changelog_consumer_config(
     // The end is where the broker says so: transaction markers take offsets, so that the last
     // record's offset plus one is not the end.
     set(&mut config, &[("enable.partition.eof", "true")]);
+    if !holds(Defence::CommittedChangelog) {
+        config.set("isolation.level", "read_uncommitted");
+    }
     Ok(config)
 }
 

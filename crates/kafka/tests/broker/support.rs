@@ -11,7 +11,7 @@ use churnwatch_kafka::{
 };
 use churnwatch_pipeline::sink::{Epoch, PartitionEpoch};
 use churnwatch_pipeline::source::{
-    Changelog, ChangelogRead, PartitionId, Polled, RecordRef, Source, SourceError, Visit,
+    Changelog, ChangelogRead, PartitionId, Polled, RecordRef, Source, SourceError, TopicIds, Visit,
 };
 use churnwatch_telemetry::{Health, Metrics};
 
@@ -223,6 +223,7 @@ pub(crate) fn epoch(partition: PartitionId, number: u64, next_offset: i64) -> Ep
             digest: u128::from(number) << 64 | 7,
             rows: vec![(row("row"), Some(row("value"))), (row("gone"), None)],
             epoch_record: (b"epoch".to_vec(), row("epoch")),
+            topics: TopicIds::default(),
         }],
         ..Epoch::default()
     }

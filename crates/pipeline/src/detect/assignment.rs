@@ -136,6 +136,9 @@ impl<S: Source, K: Sink, C: Changelog> Detector<S, K, C> {
         let Some(partition) = next.map(|restore| restore.partition) else {
             return Ok(());
         };
+        if !self.has_room()? {
+            return Ok(());
+        }
         let Some(restore) = self.restores.get_mut(&partition) else {
             return Ok(());
         };
@@ -180,15 +183,20 @@ impl<S: Source, K: Sink, C: Changelog> Detector<S, K, C> {
                 self.restores.remove(&partition);
                 self.report(&stopped_part(partition), None);
                 self.last_record.insert(partition, Instant::now());
+                let owes_rows = task.owes_rows();
                 self.tasks.insert(partition, *task);
                 self.report_assignment();
-                Ok(())
+                // Until that is done, there is one copy of the state only.
+                if owes_rows { self.commit() } else { Ok(()) }
             }
             Err(RestoreError::Source(error)) => {
                 self.changelog.end();
                 self.restore_later(partition, error)
             }
-            Err(RestoreError::Store(error)) => Err(error.into()),
+            Err(RestoreError::Store(error)) => {
+                self.changelog.end();
+                Err(error.into())
+            }
         }
     }
 
@@ -218,6 +226,7 @@ impl<S: Source, K: Sink, C: Changelog> Detector<S, K, C> {
             .collect();
         let cause = (!restoring.is_empty())
             .then(|| format!("restoring partitions {}", restoring.join(", ")));
+        self.report_room(cause.is_some());
         self.report("assignment", cause);
     }
 }

@@ -49,6 +49,7 @@ impl<S: Source, K: Sink, C: Changelog> Detector<S, K, C> {
         let tolerance = self.rules.time.tolerance();
         let mut cached = 0;
         for (partition, task) in &mut self.tasks {
+            task.store.check_background()?;
             task.store
                 .flush_if_older_than(self.settings.flush_interval, self.last_upkeep)?;
             cached += task.cached_accounts();

@@ -79,4 +79,8 @@ impl Changelog for NoChangelog {
     }
 
     fn end(&mut self) {}
+
+    fn is_durable(&self) -> bool {
+        false
+    }
 }

@@ -4,8 +4,9 @@
 //! ends, so no stale lock is ever left behind.
 
 use std::{
-    fs::{File, OpenOptions, TryLockError},
+    fs::{self, File, Metadata, OpenOptions, TryLockError},
     io::{self, Read, Seek, Write},
+    os::unix::fs::MetadataExt,
     path::Path,
 };
 
@@ -44,8 +45,20 @@ impl DirLock {
             }
             Err(TryLockError::Error(source)) => return Err(io(source)),
         }
-        write_own_name(&mut file).map_err(io)?;
+        match write_own_name(&mut file) {
+            // A full disk takes no name, but the lock holds all the same.
+            Err(full) if full.kind() == io::ErrorKind::StorageFull => {}
+            written => written.map_err(io)?,
+        }
         Ok(Self(file))
+    }
+
+    /// Whether it is still this very file that lies in `dir`: who deletes it
+    /// lets others in.
+    pub(crate) fn is_in(&self, dir: &Path) -> bool {
+        let place = |file: Metadata| (file.dev(), file.ino());
+        let held = self.0.metadata().map(place).ok();
+        held.is_some() && held == fs::metadata(dir.join(FILE)).map(place).ok()
     }
 }
 
@@ -105,6 +118,17 @@ mod tests {
         );
         drop(held);
         assert!(DirLock::acquire(dir.path()).is_ok());
+    }
+
+    #[test]
+    fn a_lock_that_was_deleted_is_no_longer_in_its_directory() {
+        let dir = tempfile::tempdir().unwrap();
+        let held = DirLock::acquire(dir.path()).unwrap();
+        assert!(held.is_in(dir.path()));
+        fs::remove_file(dir.path().join(FILE)).unwrap();
+        assert!(!held.is_in(dir.path()));
+        let next = DirLock::acquire(dir.path()).unwrap();
+        assert!(next.is_in(dir.path()) && !held.is_in(dir.path()));
     }
 
     #[test]

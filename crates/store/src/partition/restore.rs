@@ -91,29 +91,45 @@ impl PartitionStore {
         &self,
         each: &mut dyn FnMut(AccountId, Option<EventTime>),
     ) -> Result<Scan, StoreError> {
+        match self.scan_all(each)? {
+            (scan, None) => Ok(scan),
+            (_, Some(unreadable)) => Err(unreadable),
+        }
+    }
+
+    /// As [`PartitionStore::scan`], to the end even where a row cannot be read;
+    /// gives the first such error beside what was counted.
+    fn scan_all(
+        &self,
+        each: &mut dyn FnMut(AccountId, Option<EventTime>),
+    ) -> Result<(Scan, Option<StoreError>), StoreError> {
         let mut options = ReadOptions::default();
         options.fill_cache(false);
         options.set_readahead_size(READ_AHEAD);
         let mut scan = Scan::default();
         let mut digest = Digest::from(digest::EMPTY);
+        let mut unreadable = None;
         let mut rows = self.db.raw_iterator_opt(options);
         rows.seek_to_first();
         while let Some((key, value)) = rows.item() {
-            match key::parse(key).map_err(|bad| self.corrupt_key(&bad))? {
-                RowKey::Task => {}
-                RowKey::Hot(account) => {
-                    let hot: Hot = row::decode(value, Some(&account), self.partition())?;
+            match key::parse(key) {
+                Ok(RowKey::Task) => {}
+                Ok(RowKey::Hot(account)) => {
                     scan.accounts += 1;
                     scan.count(&mut digest, key, value);
-                    each(account, hot.next_due);
+                    match row::decode::<Hot>(value, Some(&account), self.partition()) {
+                        Ok(hot) => each(account, hot.next_due),
+                        Err(error) => unreadable = unreadable.or(Some(error)),
+                    }
                 }
-                RowKey::History(_) | RowKey::Seat(..) => scan.count(&mut digest, key, value),
+                Ok(RowKey::History(_) | RowKey::Seat(..)) => scan.count(&mut digest, key, value),
+                Err(bad) => unreadable = unreadable.or(Some(self.corrupt_key(&bad))),
             }
             rows.next();
         }
         rows.status().map_err(|e| self.failed(e))?;
         scan.digest = digest.value();
-        Ok(scan)
+        Ok((scan, unreadable))
     }
 
     /// Deletes everything and gives the empty store.
@@ -136,15 +152,18 @@ impl PartitionStore {
         committed: u128,
         each: &mut dyn FnMut(AccountId, Option<EventTime>),
     ) -> Result<Scan, StoreError> {
-        let scan = self.scan(each)?;
-        if scan.digest == committed || !holds(Defence::Digest) {
-            Ok(scan)
-        } else {
-            Err(StoreError::Digest {
+        let (scan, unreadable) = self.scan_all(each)?;
+        if scan.digest != committed && holds(Defence::Digest) {
+            // Said first: a flipped version byte is damage, and no newer version's row.
+            return Err(StoreError::Digest {
                 partition: self.partition(),
                 committed,
                 stored: scan.digest,
-            })
+            });
+        }
+        match unreadable {
+            None => Ok(scan),
+            Some(unreadable) => Err(unreadable),
         }
     }
 

@@ -17,7 +17,9 @@ use rdkafka::{
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use super::{LIMIT, Outgoing, Process, Record, bootstrap, produce, read_all, wait_for_work};
+use super::{
+    LIMIT, Outgoing, Process, Record, bootstrap, produce, read_all, wait_for, wait_for_work,
+};
 use crate::cli;
 
 /// What one test has on the broker and on disk; taken away when it is dropped.
@@ -125,6 +127,21 @@ impl Deployment {
         Process::start(&self.config(instance, settings), &log)
     }
 
+    /// Starts a process of the binary with faults, with these orders
+    /// (`CHURNWATCH_FAULT`, `CHURNWATCH_WITHOUT`) in its environment.
+    ///
+    /// # Panics
+    /// It ends at once.
+    pub fn start_with_faults(
+        &self,
+        instance: &str,
+        settings: &Value,
+        env: &[(&str, &str)],
+    ) -> Process {
+        let log = self.next_log(instance);
+        Process::start_with_faults(&self.config(instance, settings), &log, env)
+    }
+
     /// Starts a process that has to refuse to work; gives how it ended.
     ///
     /// # Panics
@@ -204,7 +221,7 @@ impl Deployment {
             .expect("more partitions");
     }
 
-    fn admin(&self) -> AdminClient<DefaultClientContext> {
+    pub(super) fn admin(&self) -> AdminClient<DefaultClientContext> {
         let mut config = ClientConfig::new();
         config
             .set("bootstrap.servers", &self.bootstrap)
@@ -265,7 +282,8 @@ impl Group {
             .sum()
     }
 
-    /// Commits an offset without any mark of ours, as an operator's tool does.
+    /// Commits an offset without any mark of ours, as an operator's tool does;
+    /// waits until the group has no members.
     ///
     /// # Panics
     /// The broker refuses it.
@@ -274,9 +292,9 @@ impl Group {
         let offset = Offset::Offset(offset);
         list.add_partition_offset(&self.topic, partition, offset)
             .expect("an offset");
-        self.consumer
-            .commit(&list, CommitMode::Sync)
-            .expect("the group takes the offset");
+        wait_for("the group to take an offset", || {
+            self.consumer.commit(&list, CommitMode::Sync).ok()
+        });
     }
 
     fn committed_offsets(&self) -> Vec<(i32, i64)> {
