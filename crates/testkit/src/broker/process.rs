@@ -41,7 +41,21 @@ impl Process {
     /// # Panics
     /// It ends before that.
     pub fn start(config: &Path, log: &Path) -> Self {
-        let mut child = Self::spawn(config, log);
+        Self::serving(Self::spawn(cli::churnwatch(), config, log), log)
+    }
+
+    /// The same with the binary with faults, and these orders in its
+    /// environment.
+    ///
+    /// # Panics
+    /// It ends before that.
+    pub fn start_with_faults(config: &Path, log: &Path, env: &[(&str, &str)]) -> Self {
+        let mut command = cli::command(cli::binary_with_faults());
+        command.envs(env.iter().copied());
+        Self::serving(Self::spawn(command, config, log), log)
+    }
+
+    fn serving(mut child: Child, log: &Path) -> Self {
         let http = wait_for("the address of the endpoints", || {
             let said = read(log);
             if let Some(status) = child.try_wait().expect("a child can be asked") {
@@ -65,7 +79,7 @@ impl Process {
     /// It does not end.
     pub fn run_to_its_end(config: &Path, log: &Path) -> Ended {
         let began = Instant::now();
-        let mut child = Self::spawn(config, log);
+        let mut child = Self::spawn(cli::churnwatch(), config, log);
         let status = wait_for("the end of a process that must not start", || {
             child.try_wait().expect("a child can be asked")
         });
@@ -76,9 +90,9 @@ impl Process {
         }
     }
 
-    fn spawn(config: &Path, log: &Path) -> Child {
+    fn spawn(mut command: Command, config: &Path, log: &Path) -> Child {
         let out = File::create(log).expect("a log file can be made");
-        cli::churnwatch()
+        command
             .args(["run", "--dev", "--log-format", "json", "--config"])
             .arg(config)
             .stdin(Stdio::null())
@@ -166,6 +180,19 @@ impl Process {
             .args([&format!("-{name}"), &id])
             .status();
         assert!(sent.expect("kill runs").success(), "SIG{name} was not sent");
+    }
+
+    /// Whether a signal has stopped it; see [`Process::signal`].
+    ///
+    /// # Panics
+    /// Nothing is known of it.
+    pub fn is_stopped(&self) -> bool {
+        let id = self.child.id().to_string();
+        let state = Command::new("ps")
+            .args(["-o", "state=", "-p", &id])
+            .output();
+        let state = state.expect("ps runs").stdout;
+        state.starts_with(b"T")
     }
 
     /// SIGKILL: no chance to tidy up.
