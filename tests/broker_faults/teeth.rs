@@ -63,9 +63,7 @@ fn take_over_with_a_commit_under_way(
     under_way.wait_until_caught();
     a.kill();
     settings["kafka"]["bootstrap_servers"] = json!(scene.deployment.bootstrap);
-    let mut b = scene
-        .deployment
-        .start_with_faults("b", &settings, &without);
+    let mut b = scene.deployment.start_with_faults("b", &settings, &without);
     when_to_release(scene, &mut b);
     under_way.release();
     assert_eq!(under_way.end_txn_error(), 0, "the commit arrives in time");
@@ -79,7 +77,10 @@ fn offsets_with_a_transaction_hanging_on_them_are_waited_for() {
     let process = take_over_with_a_commit_under_way(&way, &mut scene, "", |_, b| {
         wait_until_it_says(b, &["committed offset"]);
     });
-    scene.conclude(process, "a commit under way while another process takes over");
+    scene.conclude(
+        process,
+        "a commit under way while another process takes over",
+    );
 }
 
 #[test]

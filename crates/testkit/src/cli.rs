@@ -47,7 +47,7 @@ pub fn binary_with_faults() -> &'static Path {
 /// It cannot be built.
 pub(crate) fn xtask() -> &'static Path {
     static BINARY: OnceLock<PathBuf> = OnceLock::new();
-    BINARY.get_or_init(|| build("churnwatch-xtask", "xtask", &[]))
+    BINARY.get_or_init(|| build("churnwatch-xtask", "churnwatch-xtask", &[]))
 }
 
 /// Builds the binary and gives a copy of it, since cargo has one place for both

@@ -21,7 +21,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::properties::{self, Listener, PLAINTEXT};
-use super::server::{ATTEMPTS, Installation, Runtime, free_ports};
+use super::server::{ATTEMPTS, Installation, QUICK_START, Runtime, free_ports};
 use super::{Home, jars};
 use crate::failure::{Failure, Result, While};
 use crate::process;
@@ -86,9 +86,9 @@ fn parse(arguments: impl Iterator<Item = OsString>) -> Result<Order> {
             }
             lexopt::Arg::Long("set") => {
                 let text = text(parser.value()?)?;
-                let (name, value) = text.split_once('=').ok_or_else(|| {
-                    Failure::usage(format!("--set {text}: say it as KEY=VALUE"))
-                })?;
+                let (name, value) = text
+                    .split_once('=')
+                    .ok_or_else(|| Failure::usage(format!("--set {text}: say it as KEY=VALUE")))?;
                 wishes.settings.push((name.to_owned(), value.to_owned()));
             }
             lexopt::Arg::Long("add-scram") => wishes.users.push(text(parser.value()?)?),
@@ -145,9 +145,8 @@ fn start_first(
     let mut attempt = 1;
     loop {
         let (settings, addresses) = settings(wishes)?;
-        let installation =
-            Installation::prepare(runtime.clone(), folder, settings, &wishes.users)?;
-        match installation.launch(direct(&addresses)) {
+        let installation = Installation::prepare(runtime.clone(), folder, settings, &wishes.users)?;
+        match installation.launch(direct(&addresses), QUICK_START) {
             Err(failure) if attempt < ATTEMPTS && installation.port_was_taken() => {
                 eprintln!("kafka: {}; trying other ports", failure.message());
                 attempt += 1;
@@ -174,7 +173,7 @@ fn start_again(
         )));
     }
     let installation = Installation::existing(runtime, folder);
-    let child = installation.launch(direct(&addresses))?;
+    let child = installation.launch(direct(&addresses), QUICK_START)?;
     Ok((child, installation, addresses))
 }
 
@@ -288,7 +287,10 @@ mod tests {
             "SCRAM-SHA-256=[name=a,password=b]",
         ])
         .expect("a command line");
-        assert_eq!((order.folder.as_path(), order.temporary), (Path::new("/x"), true));
+        assert_eq!(
+            (order.folder.as_path(), order.temporary),
+            (Path::new("/x"), true)
+        );
         assert_eq!(order.wishes.users, ["SCRAM-SHA-256=[name=a,password=b]"]);
         let (settings, addresses) = settings(&order.wishes).expect("free ports");
         let names: Vec<_> = addresses.iter().map(|(name, _)| name.as_str()).collect();
