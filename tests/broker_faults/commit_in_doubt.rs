@@ -102,7 +102,10 @@ fn a_commit_that_arrives_after_its_successor_has_begun_is_void() {
 fn a_commit_that_was_sent_twice_does_not_end_the_transaction_after_it() {
     let way = Way::new();
     let mut scene = way.scene("commit-twice");
-    let mut process = scene.deployment.start("a", &way.settings());
+    let mut settings = way.settings();
+    // Time enough for the second try.
+    settings["kafka"]["transaction_timeout"] = json!("10s");
+    let mut process = scene.deployment.start("a", &settings);
     scene.feed_and_wait(&mut process);
     let late = way.hold_requests(Api::END_TXN, 1);
     scene.feed();
@@ -114,7 +117,7 @@ fn a_commit_that_was_sent_twice_does_not_end_the_transaction_after_it() {
     assert_ne!(late.end_txn_error(), 0, "the broker took a late commit");
     process.kill();
     drop(next);
-    process = scene.deployment.start("a", &way.settings());
+    let mut process = scene.deployment.start("a", &settings);
     scene.deployment.wait_until_read(&mut [&mut process]);
     scene.conclude(process, "a commit that was sent twice");
 }

@@ -149,7 +149,7 @@ fn log() -> Vec<Outgoing> {
                     r#"{{"kind":"usage","account_id":"account-{account}","time":"{time}","feature":"report","user_id":"u{user}"}}"#
                 )));
             }
-            if (day + account) % 40 == 0 {
+            if (day + account) % 8 == 0 {
                 log.push(Outgoing {
                     key: Some(format!("account-{account}").into_bytes()),
                     value: Some(b"{broken".to_vec()),

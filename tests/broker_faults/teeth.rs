@@ -17,10 +17,11 @@ fn commit_sent_twice(name: &str, without: &str) -> String {
     let way = Way::new();
     let mut scene = way.scene(name);
     let without = [("CHURNWATCH_WITHOUT", without)];
+    let mut settings = way.settings();
+    // Time enough for the second try.
+    settings["kafka"]["transaction_timeout"] = json!("10s");
     let start = |scene: &super::scene::Scene| {
-        scene
-            .deployment
-            .start_with_faults("a", &way.settings(), &without)
+        scene.deployment.start_with_faults("a", &settings, &without)
     };
     let mut process = start(&scene);
     scene.feed_and_wait(&mut process);
