@@ -4,12 +4,16 @@
 //! - [`cli`] runs the binary, as users do;
 //! - [`timeline`] tells what an account does, in words;
 //! - [`broker`] has a real broker, and the detector as processes on it;
+//! - [`private_broker`] starts one more, for a test that does it harm;
+//! - [`proxy`] is a bad network in front of it;
 //! - [`world`] is everything a run has left behind, and compares two of them;
 //! - [`mod@reference`] is the world as it has to be: the same log through the
 //!   same detector, in memory and undisturbed.
 
 pub mod broker;
 pub mod cli;
+pub mod private_broker;
+pub mod proxy;
 pub mod reference;
 pub mod timeline;
 pub mod world;

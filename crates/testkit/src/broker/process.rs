@@ -182,6 +182,19 @@ impl Process {
         assert!(sent.expect("kill runs").success(), "SIG{name} was not sent");
     }
 
+    /// Whether a signal has stopped it; see [`Process::signal`].
+    ///
+    /// # Panics
+    /// Nothing is known of it.
+    pub fn is_stopped(&self) -> bool {
+        let id = self.child.id().to_string();
+        let state = Command::new("ps")
+            .args(["-o", "state=", "-p", &id])
+            .output();
+        let state = state.expect("ps runs").stdout;
+        state.starts_with(b"T")
+    }
+
     /// SIGKILL: no chance to tidy up.
     ///
     /// # Panics

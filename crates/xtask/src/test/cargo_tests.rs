@@ -11,7 +11,7 @@ use crate::process;
 const PACKAGE: &str = "churnwatch-tests";
 
 /// Its test targets that need a broker.
-const NEED_BROKER: [&str; 4] = ["crash", "damage", "kafka", "operations"];
+const NEED_BROKER: [&str; 5] = ["broker_faults", "crash", "damage", "kafka", "operations"];
 
 /// The package whose every integration test needs a broker.
 const BROKER_PACKAGE: &str = "churnwatch-kafka";
