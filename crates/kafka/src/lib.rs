@@ -35,7 +35,6 @@ mod duration;
 mod group;
 mod native;
 mod outgoing;
-mod ownership;
 mod position;
 mod producer;
 pub mod settings;

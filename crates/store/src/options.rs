@@ -20,6 +20,10 @@ pub struct StoreOptions {
     /// Flushes and compactions that run at a time, for each partition.
     /// Default 2.
     pub background_jobs: u16,
+    /// Whether rows that are not yet on disk are put there when a store is
+    /// closed, which spares the next start reading them from the changelog.
+    /// Default true; off in tests of what a crash leaves behind.
+    pub flush_on_close: bool,
 }
 
 impl Default for StoreOptions {
@@ -28,6 +32,7 @@ impl Default for StoreOptions {
             block_cache_bytes: 256 * MIB,
             write_buffer_bytes: 128 * MIB,
             background_jobs: 2,
+            flush_on_close: true,
         }
     }
 }
@@ -75,6 +80,18 @@ impl StoreOptions {
         share.clamp(MIB / 4, 64 * MIB)
     }
 
+    /// RocksDB's defaults, but for what happens at the end.
+    fn closing(&self) -> Options {
+        let mut options = Options::default();
+        if self.flush_on_close {
+            return options;
+        }
+        // The crate has no function for this one.
+        options
+            .get_options_from_string("avoid_flush_during_shutdown=true")
+            .expect("an option that RocksDB knows")
+    }
+
     /// RocksDB's options for one partition when `open` partitions are open.
     pub(crate) fn rocksdb(&self, memory: &SharedMemory, open: usize) -> Options {
         let mut blocks = BlockBasedOptions::default();
@@ -86,7 +103,7 @@ impl StoreOptions {
         // A new account is looked for in every level: the filter says no.
         blocks.set_bloom_filter(10.0, false);
 
-        let mut options = Options::default();
+        let mut options = self.closing();
         options.create_if_missing(true);
         options.set_block_based_table_factory(&blocks);
         options.set_write_buffer_manager(&memory.write_buffers);

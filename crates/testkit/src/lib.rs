@@ -5,11 +5,14 @@
 //! - [`timeline`] tells what an account does, in words;
 //! - [`broker`] has a real broker, and the detector as processes on it;
 //! - [`world`] is everything a run has left behind, and compares two of them;
+//! - [`model`] plays the commit protocol on a broker in memory, by random
+//!   schedules;
 //! - [`mod@reference`] is the world as it has to be: the same log through the
 //!   same detector, in memory and undisturbed.
 
 pub mod broker;
 pub mod cli;
+pub mod model;
 pub mod reference;
 pub mod timeline;
 pub mod world;

@@ -179,6 +179,7 @@ pub(crate) fn replay(replay: &Replay<'_>) -> Result<Summary, Exit> {
         idle_clock: None,
         until: replay.until,
         max_backoff: Duration::from_secs(5),
+        restore_retry: Duration::from_secs(1),
     };
     let stop = stop_on_signal();
     let watch = Watch::begin(progress.clone());

@@ -217,6 +217,7 @@ fn detector(
         idle_clock: config.detect.idle_clock.after(),
         until: None,
         max_backoff: Duration::from_secs(5),
+        restore_retry: Duration::from_secs(1),
     };
     Ok(Detector::new(
         source,
