@@ -13,6 +13,7 @@
 //! next one of the same producer.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 
 use churnwatch_pipeline::Committed;
 
@@ -44,16 +45,27 @@ pub(super) enum Outgoing {
 }
 
 /// Why a request was refused.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Refused {
-    #[error("another producer has this name")]
+    /// Another producer has this name.
     Fenced,
-    #[error("no member of the present generation")]
+    /// No member of the present generation.
     IllegalGeneration,
-    #[error("no transaction is open")]
+    /// No transaction is open.
     NoTransaction,
-    #[error("a transaction hangs on the offset")]
+    /// A transaction hangs on the offset.
     Unstable,
+}
+
+impl fmt::Display for Refused {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Fenced => "another producer has this name",
+            Self::IllegalGeneration => "no member of the present generation",
+            Self::NoTransaction => "no transaction is open",
+            Self::Unstable => "a transaction hangs on the offset",
+        })
+    }
 }
 
 /// Where a transaction has written; each takes a marker.

@@ -103,7 +103,7 @@ enum Trouble {
 ///
 /// # Panics
 /// The loop panics.
-pub fn play(seed: u64, setup: &Setup, disks: &Path, metrics: &Arc<Metrics>) -> Outcome {
+pub(super) fn play(seed: u64, setup: &Setup, disks: &Path, metrics: &Arc<Metrics>) -> Outcome {
     let mut random = Random::new(seed);
     let log = Log::numbered(random.below(1 << 20));
     let slots: Vec<PathBuf> = (0..random.within(1..4))
