@@ -20,10 +20,9 @@ pub struct StoreOptions {
     /// Flushes and compactions that run at a time, for each partition.
     /// Default 2.
     pub background_jobs: u16,
-    /// Whether rows that are not yet on disk are put there when a store is
-    /// closed, which spares the next start reading them from the changelog.
-    /// Default true; off in tests of what a crash leaves behind.
-    pub flush_on_close: bool,
+    /// For tests of what a crash leaves behind: a store that is closed is not
+    /// flushed, and opening one takes as little as it can. Default false.
+    pub crash_test: bool,
 }
 
 impl Default for StoreOptions {
@@ -32,7 +31,7 @@ impl Default for StoreOptions {
             block_cache_bytes: 256 * MIB,
             write_buffer_bytes: 128 * MIB,
             background_jobs: 2,
-            flush_on_close: true,
+            crash_test: false,
         }
     }
 }
@@ -80,16 +79,20 @@ impl StoreOptions {
         share.clamp(MIB / 4, 64 * MIB)
     }
 
-    /// RocksDB's defaults, but for what happens at the end.
-    fn closing(&self) -> Options {
+    /// What everything else is set on.
+    fn defaults(&self) -> Options {
         let mut options = Options::default();
-        if self.flush_on_close {
+        if !self.crash_test {
             return options;
         }
-        // The crate has no function for this one.
+        // The crate has no function for the first of these.
         options
-            .get_options_from_string("avoid_flush_during_shutdown=true")
-            .expect("an option that RocksDB knows")
+            .get_options_from_string(
+                "avoid_flush_during_shutdown=true; allow_fallocate=false; \
+                 max_file_opening_threads=1; skip_stats_update_on_db_open=true; \
+                 stats_dump_period_sec=0; stats_persist_period_sec=0",
+            )
+            .expect("options that RocksDB knows")
     }
 
     /// RocksDB's options for one partition when `open` partitions are open.
@@ -103,7 +106,7 @@ impl StoreOptions {
         // A new account is looked for in every level: the filter says no.
         blocks.set_bloom_filter(10.0, false);
 
-        let mut options = self.closing();
+        let mut options = self.defaults();
         options.create_if_missing(true);
         options.set_block_based_table_factory(&blocks);
         options.set_write_buffer_manager(&memory.write_buffers);

@@ -320,6 +320,11 @@ impl Broker {
         Ok(self.offsets.get(&partition).cloned())
     }
 
+    /// How far a partition was ever committed, whatever became of its offset.
+    pub(super) fn reached(&self, partition: i32) -> i64 {
+        self.newest.get(&partition).map_or(0, |(_, next)| *next)
+    }
+
     /// What readers of committed records find in all topics.
     pub(super) fn world(&self) -> World {
         let mut world = World::default();

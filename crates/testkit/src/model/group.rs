@@ -61,7 +61,8 @@ impl Group {
             Some(before) => {
                 self.members.remove(&before);
                 self.members.insert(id, slot);
-                for member in self.target.values_mut().chain(self.owner.values_mut()) {
+                self.owner.retain(|_, owner| *owner != before);
+                for member in self.target.values_mut() {
                     if *member == before {
                         *member = id;
                     }

@@ -177,14 +177,13 @@ impl Run {
     }
 }
 
-/// Small, and without the flush that RocksDB makes when it is closed: what dies
-/// has not flushed.
+/// Small, and not flushed when they are closed: what dies has not flushed.
 fn options() -> StoreOptions {
     StoreOptions {
         block_cache_bytes: 1 << 20,
         write_buffer_bytes: 1 << 20,
         background_jobs: 1,
-        flush_on_close: false,
+        crash_test: true,
     }
 }
 

@@ -97,6 +97,8 @@ enum Trouble {
     None,
     Trimmed(usize),
     Reset(i32, Committed),
+    /// The disks know of a history that began behind what is left.
+    Disks,
 }
 
 /// Plays one schedule; `disks` is a directory for the state of its processes.
@@ -201,6 +203,11 @@ impl Run {
                     *broker = former;
                     drop(broker);
                     self.everybody_dies();
+                    let broker = self.broker.borrow();
+                    let partitions = (0..).take(broker.log.len());
+                    if partitions.into_iter().any(|at| !broker.offsets.contains_key(&at)) {
+                        return Trouble::Disks;
+                    }
                 }
             }
             Misfortune::OffsetReset => {
@@ -246,6 +253,10 @@ impl Run {
     fn repair(self: &Rc<Self>, trouble: &mut Trouble) {
         match std::mem::replace(trouble, Trouble::None) {
             Trouble::None => return,
+            Trouble::Disks => {
+                self.everybody_dies();
+                self.slots.iter().for_each(|slot| remove(&slot.borrow().disk));
+            }
             Trouble::Trimmed(at) => self.broker.borrow_mut().log[at].first = 0,
             Trouble::Reset(partition, former) => {
                 self.everybody_dies();
@@ -306,13 +317,9 @@ impl Run {
             }
         }
         let broker = self.broker.borrow();
-        let positions: Vec<String> = broker
-            .offsets
-            .iter()
-            .map(|(partition, committed)| {
-                let end = self.log.end(usize::try_from(*partition).unwrap_or_default());
-                format!("{partition} is at {} of {end}", committed.next_offset)
-            })
+        let positions: Vec<String> = (0..)
+            .zip(&broker.log)
+            .map(|(at, bounds)| format!("{at} is at {} of {}", broker.reached(at), bounds.end))
             .collect();
         let causes = self.causes();
         Some(Wrong::Stuck(format!("{}\n{causes}", positions.join(", "))))
@@ -321,8 +328,7 @@ impl Run {
     fn is_read(&self, broker: &Broker) -> bool {
         (0..self.log.partitions.len()).all(|at| {
             let partition = i32::try_from(at).expect("few partitions");
-            let committed = broker.offsets.get(&partition);
-            committed.is_some_and(|committed| committed.next_offset == self.log.end(at))
+            broker.reached(partition) == self.log.end(at)
         })
     }
 }
