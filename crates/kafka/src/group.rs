@@ -18,6 +18,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
+use churnwatch_pipeline::ownership::Ownership;
 use churnwatch_pipeline::sink::{CommitError, PartitionEpoch};
 use churnwatch_pipeline::source::PartitionId;
 use rdkafka::ClientContext;
@@ -31,7 +32,6 @@ use rdkafka::types::RDKafkaRespErr;
 
 use crate::client::{Connection, log_line};
 use crate::native;
-use crate::ownership::Ownership;
 use crate::statistics;
 
 pub(crate) type GroupConsumer = BaseConsumer<GroupContext>;

@@ -36,7 +36,6 @@ mod group;
 mod native;
 pub mod operator;
 mod outgoing;
-mod ownership;
 mod position;
 mod producer;
 pub mod settings;

@@ -6,7 +6,7 @@
 //!   letters, would stop its partition for good. So headers are read here, and
 //!   a key that is not UTF-8 is read as well as it can be.
 //! - **Member id.** The one sign that our membership was interrupted which
-//!   librdkafka never leaves out, see [`crate::ownership`].
+//!   librdkafka never leaves out, see [`churnwatch_pipeline::ownership`].
 //! - **Topic ids.** What tells a topic from another one of the same name.
 #![expect(unsafe_code, reason = "see the module's text")]
 

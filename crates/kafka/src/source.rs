@@ -26,6 +26,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, Weak, mpsc};
 use std::time::{Duration, Instant};
 
+use churnwatch_pipeline::ownership::Ownership;
 use churnwatch_pipeline::source::{
     Committed, PartitionId, Polled, RecordRef, Source, SourceError, TopicIds,
 };
@@ -36,7 +37,6 @@ use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 use crate::client::{ClientError, Connection, Reporting, group_consumer_config};
 use crate::group::{ConsumerSlot, GroupConsumer, GroupContext, Membership, Rebalance, lock};
 use crate::native;
-use crate::ownership::Ownership;
 use crate::position;
 use crate::settings::KafkaSettings;
 

@@ -175,6 +175,7 @@ fn replay() -> BTreeMap<Vec<u8>, usize> {
         breaker: None,
         until: None,
         max_backoff: Duration::from_secs(5),
+        restore_retry: Duration::from_secs(1),
     };
     let mut detector = Detector::new(
         FileSource::open(&[path], None).expect("a readable file"),

@@ -84,6 +84,9 @@ pub struct Settings {
     pub until: Option<EventTime>,
     /// Longest wait between two attempts while the broker cannot be reached.
     pub max_backoff: Duration,
+    /// How long a restore waits that the broker could not serve; other
+    /// partitions go on meanwhile.
+    pub restore_retry: Duration,
 }
 
 /// One worker.
@@ -137,8 +140,6 @@ const ERROR_RATE: &str = "error_rate";
 const POLL: Duration = Duration::from_millis(50);
 /// Time for a step of restoring between two polls.
 const RESTORE_STEP: Duration = Duration::from_millis(200);
-/// How long a restore waits that the broker could not serve.
-const RESTORE_RETRY: Duration = Duration::from_secs(1);
 /// Accounts looked at between two polls.
 const LOOKS_AT_A_TIME: usize = 20_000;
 /// Shortest wait after an error.

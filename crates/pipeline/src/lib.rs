@@ -5,6 +5,8 @@
 //! - a [`task::Task`] is one partition of the log with its state;
 //! - [`restore`] brings a task to the committed position;
 //! - a [`batch::Batch`] is what has been applied and not yet committed;
+//! - [`ownership`] is the book of which partitions are whose, and how far they
+//!   were read and committed;
 //! - [`source`] and [`sink`] are what the loop needs of the world, and
 //!   [`files`] is one such world.
 
@@ -14,6 +16,7 @@ pub mod detect;
 mod dues;
 pub mod error;
 pub mod files;
+pub mod ownership;
 pub mod restore;
 pub mod scores;
 pub mod sink;

@@ -10,7 +10,8 @@
 //! ```text
 //!  store epoch = committed        verify
 //!  store epoch < committed        read the changelog in between, verify
-//!  store epoch > committed        somebody moved the group back: rebuild
+//!  store epoch > committed, or     somebody moved the group back: rebuild
+//!  another place in the same epoch
 //!  digest differs                 rebuild once; still different: stop, with the reason
 //!  no committed offset            the newest epoch record of the changelog is the truth;
 //!                                 with an empty changelog and store: a first start
@@ -247,6 +248,7 @@ impl Restore {
         if let Some(row) = store.task() {
             row.check_partitions(place.partitions)?;
         }
+        let position = committed.as_ref().map(|committed| committed.next_offset);
         let target = match &committed {
             None => None,
             Some(Committed {
@@ -265,17 +267,18 @@ impl Restore {
             }
             Some(Committed { mark: None, .. }) => None,
         };
-        // Ahead of what is committed: this state belongs to a history that
-        // the group no longer has.
+        // Ahead of what is committed, or in the same epoch at another place:
+        // this state belongs to a history that the group no longer has.
         if let (Some(mark), Some(row)) = (&target, store.task())
-            && row.epoch > mark.epoch
+            && (row.epoch > mark.epoch
+                || row.epoch == mark.epoch && Some(row.next_offset) != position)
             && holds(Defence::StoreAhead)
         {
             tracing::warn!(
                 partition = self.partition.0,
                 stored = row.epoch,
                 committed = mark.epoch,
-                "the store is ahead of the committed epoch; rebuilding it from the changelog"
+                "the store has another history than the group; rebuilding it from the changelog"
             );
             store = store.wipe()?;
         }
@@ -579,7 +582,11 @@ impl Restore {
             );
         }
         let (first, end) = source.bounds(partition)?;
-        let position = store.task().map(|row| row.next_offset);
+        let position = match &committed {
+            // Believed only where a test wants to see what comes of it.
+            Some(foreign) if foreign.mark.is_none() => Some(foreign.next_offset),
+            _ => store.task().map(|row| row.next_offset),
+        };
         if let (Some(position), Some(committed)) = (position, &committed)
             && position != committed.next_offset
             && holds(Defence::StoreAhead)

@@ -38,7 +38,7 @@ pub struct Task {
 }
 
 impl Task {
-    /// A task at the position of its store, or at `next_offset` where the store
+    /// A task at `next_offset`, which is the position of its store unless that
     /// is empty. `dues` come from the pass that verified the store.
     pub(crate) fn new(
         partition: PartitionId,
@@ -50,9 +50,9 @@ impl Task {
         breaker: Option<Bound>,
     ) -> Self {
         let breaker = Guard::new(breaker, store.task().map(|row| &row.breaker));
-        let (time, epoch, next_offset) = match store.task() {
-            Some(row) => (row.time.clone(), row.epoch, row.next_offset),
-            None => (TaskTime::default(), 0, next_offset),
+        let (time, epoch) = match store.task() {
+            Some(row) => (row.time.clone(), row.epoch),
+            None => (TaskTime::default(), 0),
         };
         Self {
             partition,

@@ -185,6 +185,20 @@ impl StateDir {
         Ok(partitions)
     }
 
+    /// Puts all that is committed in the open partitions on disk, and waits for
+    /// it.
+    ///
+    /// # Errors
+    /// Those of RocksDB.
+    pub fn flush(&self) -> Result<(), StoreError> {
+        for (&partition, db) in self.0.open().iter() {
+            let Some(db) = db.upgrade() else { continue };
+            db.flush()
+                .map_err(|e| StoreError::rocksdb(partition, db.path(), e))?;
+        }
+        Ok(())
+    }
+
     /// The memory RocksDB holds at this moment.
     ///
     /// # Errors

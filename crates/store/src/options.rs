@@ -24,6 +24,9 @@ pub struct StoreOptions {
     pub background_jobs: u16,
     /// The version in which rows are written. Default the newest.
     pub state_version: StateVersion,
+    /// For tests of what a crash leaves behind: a store that is closed is not
+    /// flushed, and opening one takes as little as it can. Default false.
+    pub crash_test: bool,
 }
 
 impl Default for StoreOptions {
@@ -33,6 +36,7 @@ impl Default for StoreOptions {
             write_buffer_bytes: 128 * MIB,
             background_jobs: 2,
             state_version: StateVersion::NEWEST,
+            crash_test: false,
         }
     }
 }
@@ -80,6 +84,22 @@ impl StoreOptions {
         share.clamp(MIB / 4, 64 * MIB)
     }
 
+    /// What everything else is set on.
+    fn defaults(&self) -> Options {
+        let mut options = Options::default();
+        if !self.crash_test {
+            return options;
+        }
+        // The crate has no function for the first of these.
+        options
+            .get_options_from_string(
+                "avoid_flush_during_shutdown=true; allow_fallocate=false; \
+                 max_file_opening_threads=1; skip_stats_update_on_db_open=true; \
+                 stats_dump_period_sec=0; stats_persist_period_sec=0",
+            )
+            .expect("options that RocksDB knows")
+    }
+
     /// RocksDB's options for one partition when `open` partitions are open.
     pub(crate) fn rocksdb(&self, memory: &SharedMemory, open: usize) -> Options {
         let mut blocks = BlockBasedOptions::default();
@@ -91,7 +111,7 @@ impl StoreOptions {
         // A new account is looked for in every level: the filter says no.
         blocks.set_bloom_filter(10.0, false);
 
-        let mut options = Options::default();
+        let mut options = self.defaults();
         options.create_if_missing(true);
         options.set_block_based_table_factory(&blocks);
         options.set_write_buffer_manager(&memory.write_buffers);

@@ -7,11 +7,14 @@
 //! - [`private_broker`] starts one more, for a test that does it harm;
 //! - [`proxy`] is a bad network in front of it;
 //! - [`world`] is everything a run has left behind, and compares two of them;
+//! - [`model`] plays the commit protocol on a broker in memory, by random
+//!   schedules;
 //! - [`mod@reference`] is the world as it has to be: the same log through the
 //!   same detector, in memory and undisturbed.
 
 pub mod broker;
 pub mod cli;
+pub mod model;
 pub mod private_broker;
 pub mod proxy;
 pub mod reference;

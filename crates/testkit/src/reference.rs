@@ -110,6 +110,7 @@ fn settings(
         breaker,
         until: None,
         max_backoff: Duration::ZERO,
+        restore_retry: Duration::ZERO,
     }
 }
 
@@ -241,12 +242,8 @@ impl Sink for WorldSink {
         }
         for letter in &epoch.dead_letters {
             let place = (letter.partition, letter.offset);
-            world.dead_letters.entry(place).or_default().push(Letter {
-                key: letter.key.clone(),
-                value: letter.value.clone(),
-                headers: letter.headers(),
-                timestamp_ms: letter.timestamp_ms,
-            });
+            let letters = world.dead_letters.entry(place).or_default();
+            letters.push(Letter::of(letter));
         }
         for part in &epoch.partitions {
             let partition = part.partition.0;

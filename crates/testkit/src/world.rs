@@ -13,6 +13,7 @@ use std::fmt;
 use churnwatch_core::Rules;
 use churnwatch_pipeline::Bound;
 use churnwatch_store::{TaskRow, key};
+use churnwatch_wire::DeadLetter;
 use serde_json::Value;
 
 use crate::broker::alerts::{body_of, without_run};
@@ -33,6 +34,17 @@ pub struct Letter {
     pub headers: Headers,
     /// Its timestamp, in milliseconds since the Unix epoch.
     pub timestamp_ms: Option<i64>,
+}
+
+impl Letter {
+    pub(crate) fn of(letter: &DeadLetter) -> Self {
+        Self {
+            key: letter.key.clone(),
+            value: letter.value.clone(),
+            headers: letter.headers(),
+            timestamp_ms: letter.timestamp_ms,
+        }
+    }
 }
 
 /// Everything a run has left behind.

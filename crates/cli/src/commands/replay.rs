@@ -180,6 +180,7 @@ pub(crate) fn replay(replay: &Replay<'_>) -> Result<Summary, Exit> {
         breaker: None,
         until: replay.until,
         max_backoff: Duration::from_secs(5),
+        restore_retry: Duration::from_secs(1),
     };
     let stop = stop_on_signal();
     let watch = Watch::begin(progress.clone());

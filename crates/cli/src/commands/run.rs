@@ -232,6 +232,7 @@ fn detector(
             .filter(|_| config.store.version().keeps_breaker()),
         until: None,
         max_backoff: Duration::from_secs(5),
+        restore_retry: Duration::from_secs(1),
     };
     Ok(Detector::new(
         source,

@@ -122,7 +122,7 @@ impl<S: Source, K: Sink, C: Changelog> Detector<S, K, C> {
         if retry {
             tracing::warn!(partition = partition.0, %error, "restoring");
             self.report(&stopped_part(partition), Some(error.to_string()));
-            restore.wait(RESTORE_RETRY);
+            restore.wait(self.settings.restore_retry);
         }
         self.restores.insert(partition, restore);
         if retry { Ok(()) } else { Err(error.into()) }

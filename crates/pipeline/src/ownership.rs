@@ -24,11 +24,13 @@
 
 use std::collections::BTreeMap;
 
-use churnwatch_pipeline::source::PartitionId;
+use churnwatch_faults::{Defence, holds};
+
+use crate::source::PartitionId;
 
 /// The partitions of one worker.
 #[derive(Debug, Default)]
-pub(crate) struct Ownership(BTreeMap<PartitionId, Tenure>);
+pub struct Ownership(BTreeMap<PartitionId, Tenure>);
 
 /// One stay of a partition with us.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -52,39 +54,48 @@ struct Progress {
 
 /// Why a partition's epoch may not be committed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub(crate) enum NotOurs {
+pub enum NotOurs {
+    /// It is not ours.
     #[error("partition {0} is not assigned to this worker")]
     NotAssigned(PartitionId),
+    /// It was taken without asking.
     #[error("partition {0} was lost to another member")]
     Lost(PartitionId),
+    /// We were out of the group meanwhile.
     #[error("partition {0}: this worker was out of the group since it read the committed position")]
     Interrupted(PartitionId),
+    /// Its position was asked for, and nothing read from there.
     #[error("partition {0} was not read since its committed position was asked for")]
     NotRead(PartitionId),
+    /// What was read and not committed lies elsewhere.
     #[error(
         "partition {partition}: offset {offset} is outside of {from}..={to}, which this worker has read and not committed"
     )]
     NotRange {
+        /// The partition.
         partition: PartitionId,
+        /// The offset that was to be committed.
         offset: i64,
+        /// The least that may be committed.
         from: i64,
+        /// The most that may be committed.
         to: i64,
     },
 }
 
 impl Ownership {
     /// A partition came to us.
-    pub(crate) fn accept(&mut self, partition: PartitionId) {
+    pub fn accept(&mut self, partition: PartitionId) {
         self.0.insert(partition, Tenure::default());
     }
 
     /// A partition was given up.
-    pub(crate) fn release(&mut self, partition: PartitionId) {
+    pub fn release(&mut self, partition: PartitionId) {
         self.0.remove(&partition);
     }
 
     /// A partition was taken without asking.
-    pub(crate) fn lose(&mut self, partition: PartitionId) {
+    pub fn lose(&mut self, partition: PartitionId) {
         if let Some(tenure) = self.0.get_mut(&partition) {
             tenure.lost = true;
         }
@@ -92,7 +103,7 @@ impl Ownership {
 
     /// The committed position is being read, as this member. What was read
     /// before is void.
-    pub(crate) fn position_asked(&mut self, partition: PartitionId, member: &str) {
+    pub fn position_asked(&mut self, partition: PartitionId, member: &str) {
         if let Some(tenure) = self.0.get_mut(&partition) {
             tenure.member = Some(member.to_owned());
             tenure.progress = None;
@@ -100,7 +111,7 @@ impl Ownership {
     }
 
     /// Reading starts at the committed offset.
-    pub(crate) fn resume(&mut self, partition: PartitionId, offset: i64) {
+    pub fn resume(&mut self, partition: PartitionId, offset: i64) {
         if let Some(tenure) = self.0.get_mut(&partition) {
             // A pause in between changes nothing about what is committed.
             let committed = tenure
@@ -114,19 +125,25 @@ impl Ownership {
     }
 
     /// Records below `next` were handed to the visitor.
-    pub(crate) fn read(&mut self, partition: PartitionId, next: i64) {
+    pub fn read(&mut self, partition: PartitionId, next: i64) {
         if let Some(progress) = self.progress(partition) {
             progress.read = progress.read.max(next);
         }
     }
 
     /// Whether this member may commit the offset for the partition.
-    pub(crate) fn may_commit(
+    ///
+    /// # Errors
+    /// Why it may not: the epoch must be dropped.
+    pub fn may_commit(
         &self,
         partition: PartitionId,
         offset: i64,
         member: &str,
     ) -> Result<(), NotOurs> {
+        if !holds(Defence::Ownership) {
+            return Ok(());
+        }
         let tenure = self
             .0
             .get(&partition)
@@ -151,7 +168,7 @@ impl Ownership {
     }
 
     /// The offset was committed.
-    pub(crate) fn committed(&mut self, partition: PartitionId, offset: i64) {
+    pub fn committed(&mut self, partition: PartitionId, offset: i64) {
         if let Some(progress) = self.progress(partition) {
             progress.committed = offset;
         }
