@@ -6,10 +6,14 @@
 //! - [`broker`] has a real broker, and the detector as processes on it;
 //! - [`world`] is everything a run has left behind, and compares two of them;
 //! - [`mod@reference`] is the world as it has to be: the same log through the
-//!   same detector, in memory and undisturbed.
+//!   same detector, in memory and undisturbed;
+//! - [`crash`] interrupts a run in every way that a seed draws, and looks at
+//!   what is left.
 
 pub mod broker;
 pub mod cli;
+pub mod crash;
+pub mod random;
 pub mod reference;
 pub mod timeline;
 pub mod world;
