@@ -21,6 +21,11 @@ pub(crate) const PARTITIONS: u32 = 4;
 /// The load: 25 records a millisecond.
 const RECORDS_A_TICK: usize = 250;
 const TICK: Duration = Duration::from_millis(10);
+/// The load of a [`Run`].
+const LOAD: Pace = Pace {
+    records: 16,
+    tick: Duration::from_millis(20),
+};
 
 /// Many commits, many flushes, a cache that must evict.
 pub(crate) fn busy() -> Value {
@@ -134,19 +139,37 @@ pub(crate) struct Run {
     pub(crate) group: Group,
     count: usize,
     load: Load,
+    /// What is not written yet.
+    rest: Vec<Outgoing>,
 }
 
 impl Run {
     /// About `events` events, over a few seconds.
     pub(crate) fn start(name: &str, events: usize) -> Self {
+        Self::start_up_to(name, events, 100)
+    }
+
+    /// As [`Run::start`], up to a share of the records; the rest follows when
+    /// [`Run::go_on`] is called.
+    pub(crate) fn start_up_to(name: &str, events: usize, percent: usize) -> Self {
         let deployment = Deployment::new(name, PARTITIONS);
-        let slice = Slice::draw(&mut Random::told(), events, PARTITIONS);
+        let mut records = Slice::draw(&mut Random::told(), events, PARTITIONS).records;
+        let count = records.len();
+        let rest = records.split_off(count * percent / 100);
         Self {
             group: deployment.group(),
-            count: slice.records.len(),
-            load: Load::start(&deployment, slice.records.into_iter(), Pace::per_second(800)),
+            count,
+            load: Load::start(&deployment, records.into_iter(), LOAD),
+            rest,
             deployment,
         }
+    }
+
+    /// Writes the rest.
+    pub(crate) fn go_on(&mut self) {
+        self.load.wait();
+        let rest = std::mem::take(&mut self.rest);
+        self.load = Load::start(&self.deployment, rest.into_iter(), LOAD);
     }
 
     /// Waits until so many of a hundred records are committed.

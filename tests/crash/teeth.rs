@@ -161,18 +161,19 @@ fn without_fencing_and_stable_offsets_a_sleeper_s_transaction_comes_true_behind_
 /// thrown out, another works on and dies, and it comes back to what it held.
 fn comes_back_to_what_it_held(without: &[Defence]) -> Run {
     let settings = slow_to_commit();
-    let mut run = Run::start("held", 4_000);
+    let mut run = Run::start_up_to("held", 3_000, 40);
     let without = names(without);
     let env = [
         (FAULT, "stop@during_revocation:1"),
         (WITHOUT, without.as_str()),
     ];
     let mut sleeps = run.deployment.start_with_faults("a", &settings, &env);
-    run.wait_for_share(20, &mut [&mut sleeps]);
+    run.finish(&mut [&mut sleeps]);
     let mut other: Process = run.deployment.start("b", &settings);
     wait_for("the fault", || sleeps.is_stopped().then_some(()));
     owns(&other, PARTITIONS);
-    run.wait_for_share(60, &mut [&mut other]);
+    run.go_on();
+    run.wait_for_share(70, &mut [&mut other]);
     other.kill();
     sleeps.signal("CONT");
     run.finish(&mut [&mut sleeps]);

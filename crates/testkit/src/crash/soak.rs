@@ -218,7 +218,9 @@ fn body(event: &Outgoing) -> Value {
 }
 
 fn time_of(event: &Outgoing) -> EventTime {
-    EventTime::parse(body(event)["time"].as_str().expect("an event has a time"))
+    let time = body(event)["time"].as_str().map(EventTime::parse);
+    let time = time.expect("an event has a time");
+    time.expect("and it can be read")
 }
 
 fn at(event: &Outgoing, back_ms: i64) -> Outgoing {
