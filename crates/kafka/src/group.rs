@@ -18,6 +18,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
+use churnwatch_faults::{Defence, holds};
 use churnwatch_pipeline::ownership::Ownership;
 use churnwatch_pipeline::sink::{CommitError, PartitionEpoch};
 use churnwatch_pipeline::source::PartitionId;
@@ -188,7 +189,7 @@ impl Membership {
         let consumer = lock(&self.consumer)
             .upgrade()
             .ok_or_else(|| fenced(&"the source is closed"))?;
-        if consumer.assignment_lost() {
+        if consumer.assignment_lost() && holds(Defence::Ownership) {
             return Err(fenced(&"this worker was thrown out of the group"));
         }
         // A member that was thrown out has metadata without member id. The broker would take
@@ -203,6 +204,9 @@ impl Membership {
         let member = member.ok_or_else(|| fenced(&"this worker is not in the group"))?;
         let ownership = lock(&self.ownership);
         for part in partitions {
+            if !holds(Defence::Ownership) {
+                break;
+            }
             ownership
                 .may_commit(part.partition, part.next_offset, &member)
                 .map_err(|error| fenced(&error))?;

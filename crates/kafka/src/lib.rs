@@ -24,6 +24,9 @@
 //! - Beside each offset stands the place in the changelog that belongs to it
 //!   (`position.rs`).
 //!
+//! A [`GroupWatch`], one a process, sees to it that no partition is left without
+//! an owner (`orphans.rs`).
+//!
 //! Nothing here is async: each worker is a thread of its own, and the calls of
 //! librdkafka that may block for longer than they say are made on another
 //! (`transaction.rs`).
@@ -35,6 +38,7 @@ mod duration;
 mod group;
 mod native;
 pub mod operator;
+mod orphans;
 mod outgoing;
 mod position;
 mod producer;
@@ -49,6 +53,7 @@ pub use changelog::KafkaChangelog;
 pub use client::{ClientError, Reporting};
 pub use duration::{Span, SpanError};
 pub use group::Membership;
+pub use orphans::{GroupWatch, WatchError};
 pub use position::{MetadataError, format as format_position, parse as parse_position};
 pub use producer::{EventProducer, ProduceError};
 pub use settings::KafkaSettings;

@@ -39,6 +39,13 @@ pub struct KafkaSettings {
     /// the same name throw each other out.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub instance_id: Option<String>,
+    /// Whether the group keeps a process's partitions for it while it is away for less than
+    /// `session_timeout`. Default `true`: a restart moves nothing.
+    ///
+    /// With `false` a process that ends in good order gives its partitions to the others at
+    /// once; each start and end moves partitions. For processes that come and go, such as those
+    /// of an autoscaler. `instance_id` must differ between processes all the same.
+    pub static_membership: bool,
     /// Names of the topics.
     pub topics: Topics,
     /// Encryption and authentication.
@@ -67,6 +74,7 @@ impl Default for KafkaSettings {
             bootstrap_servers: "localhost:9092".into(),
             group_id: "churnwatch".into(),
             instance_id: None,
+            static_membership: true,
             topics: Topics::default(),
             security: Security::default(),
             session_timeout: Span::from_secs(30),

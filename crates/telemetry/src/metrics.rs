@@ -107,6 +107,8 @@ declare_metrics! {
     partitions_assigned: IntGauge { unit: Unit::Of("partitions") }
     /// Changes of assignment, counted per partition.
     rebalances_total: Family<IntCounterVec, 1> { unit: Unit::Of("partitions"), labels: [REBALANCE_EVENT] }
+    /// Partitions that the group had left without an owner, and for which this process brought about another assignment.
+    orphaned_partitions_total: IntCounter { unit: Unit::Of("partitions") }
     /// Partitions that are assigned but not read at the moment.
     paused_partitions: Family<IntGaugeVec, 1> { unit: Unit::Of("partitions"), labels: [PAUSE_REASON] }
     /// Changelog rows read to restore the partition.

@@ -10,10 +10,14 @@
 //! - [`model`] plays the commit protocol on a broker in memory, by random
 //!   schedules;
 //! - [`mod@reference`] is the world as it has to be: the same log through the
-//!   same detector, in memory and undisturbed.
+//!   same detector, in memory and undisturbed;
+//! - [`crash`] interrupts a run in every way that a seed draws, and looks at
+//!   what is left.
 
 pub mod broker;
 pub mod cli;
+pub mod crash;
+pub mod random;
 pub mod model;
 pub mod private_broker;
 pub mod proxy;

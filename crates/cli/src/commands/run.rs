@@ -15,7 +15,7 @@ use std::{
 
 use churnwatch_core::Rules;
 use churnwatch_kafka::{
-    KafkaChangelog, KafkaSink, KafkaSource, Reporting,
+    GroupWatch, KafkaChangelog, KafkaSink, KafkaSource, Reporting,
     topics::{self, TopicsError},
 };
 use churnwatch_pipeline::{DetectError, Detector, Settings, Sink, batch::Origin, scores::Scores};
@@ -158,6 +158,7 @@ fn detect(
         workers.push(worker);
     }
     let memory = watch_memory(state.clone(), metrics.clone(), stop.clone());
+    watch_group(config, partitions, metrics, health, stop)?;
     let mut result = Ok(());
     for worker in workers {
         let ended = worker.join().unwrap_or_else(|_| {
@@ -321,6 +322,28 @@ fn check_topics(
         }
         backoff = (backoff * 2).min(MAX_BACKOFF);
     }
+}
+
+/// Sees to it that no partition is left without an owner. Nobody waits for the
+/// end of the thread: it holds nothing, and may be waiting for a broker.
+fn watch_group(
+    config: &Config,
+    partitions: u32,
+    metrics: &Arc<Metrics>,
+    health: &Health,
+    stop: &Arc<AtomicBool>,
+) -> Result<(), Exit> {
+    let reporting = Reporting {
+        metrics: metrics.clone(),
+        health: health.clone(),
+    };
+    let watch = GroupWatch::new(&config.kafka, partitions, &reporting).or_exit(Failure::Config)?;
+    let stop = stop.clone();
+    let named = thread::Builder::new().name("group-watch".to_owned());
+    named
+        .spawn(move || watch.run(&stop))
+        .map(drop)
+        .or_exit(Failure::Internal)
 }
 
 /// Keeps the gauge of RocksDB's memory.

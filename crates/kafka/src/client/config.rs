@@ -1,5 +1,7 @@
 //! The properties of each client, and why.
 
+use std::time::SystemTime;
+
 use churnwatch_faults::{Defence, holds};
 use rdkafka::ClientConfig;
 use rdkafka::config::RDKafkaLogLevel;
@@ -43,22 +45,35 @@ impl From<KafkaError> for ClientError {
     }
 }
 
+/// How the group shares the log out. All members must have the same.
+const ASSIGNOR: &str = "cooperative-sticky";
+
+/// The role of a worker's consumer of the log, up to the worker's number.
+pub(crate) const SOURCE_ROLE: &str = "source-";
+
+/// The client id of one of our clients.
+pub(crate) fn client_id(settings: &KafkaSettings, role: &str) -> String {
+    format!("churnwatch-{}-{role}", settings.instance())
+}
+
 /// The group's consumer of the log. Its position always comes from us.
 pub(crate) fn group_consumer_config(
     settings: &KafkaSettings,
     worker: usize,
 ) -> Result<ClientConfig, ClientError> {
     let session_ms = settings.session_timeout.as_millis();
-    let mut config = consumer_config(settings, &format!("source-{worker}"))?;
+    let mut config = consumer_config(settings, &format!("{SOURCE_ROLE}{worker}"))?;
+    if settings.static_membership {
+        config.set("group.instance.id", settings.member_name(worker));
+    }
     if !holds(Defence::StableOffsets) {
-        // librdkafka asks for stable offsets by this, too; the log has no transactions.
+        // librdkafka asks for stable offsets where it reads committed records only.
         config.set("isolation.level", "read_uncommitted");
     }
     set(
         &mut config,
         &[
-            ("group.instance.id", &settings.member_name(worker)),
-            ("partition.assignment.strategy", "cooperative-sticky"),
+            ("partition.assignment.strategy", ASSIGNOR),
             ("session.timeout.ms", &session_ms.to_string()),
             // Several heartbeats fit into a session, so that one may be lost.
             (
@@ -68,6 +83,23 @@ pub(crate) fn group_consumer_config(
             // The ends of the partitions, for the lag, are taken from the statistics: librdkafka knows
             // them of what it fetches.
             ("statistics.interval.ms", "5000"),
+        ],
+    );
+    Ok(config)
+}
+
+/// A member of the group for a moment: without a name, so that it leaves for
+/// good.
+pub(crate) fn passing_member_config(settings: &KafkaSettings) -> Result<ClientConfig, ClientError> {
+    let mut config = consumer_config(settings, "passing")?;
+    set(
+        &mut config,
+        &[
+            ("partition.assignment.strategy", ASSIGNOR),
+            (
+                "session.timeout.ms",
+                &settings.session_timeout.as_millis().to_string(),
+            ),
         ],
     );
     Ok(config)
@@ -122,10 +154,17 @@ pub(crate) fn transactional_producer_config(
     worker: usize,
 ) -> Result<ClientConfig, ClientError> {
     let mut config = producer_config(settings, &format!("sink-{worker}"))?;
+    let mut id = settings.transactional_id(worker);
+    if !holds(Defence::Fencing) {
+        // As if each producer were somebody new.
+        let since_epoch = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+        let nanos = since_epoch.map_or(0, |since_epoch| since_epoch.as_nanos());
+        id = format!("{id}-{}-{nanos}", std::process::id());
+    }
     set(
         &mut config,
         &[
-            ("transactional.id", &settings.transactional_id(worker)),
+            ("transactional.id", &id),
             (
                 "transaction.timeout.ms",
                 &settings.transaction_timeout.as_millis().to_string(),
@@ -209,10 +248,7 @@ fn base(
         &mut config,
         &[
             ("bootstrap.servers", &settings.bootstrap_servers),
-            (
-                "client.id",
-                &format!("churnwatch-{}-{role}", settings.instance()),
-            ),
+            ("client.id", &client_id(settings, role)),
             ("security.protocol", settings.security.protocol.as_str()),
         ],
     );
@@ -349,6 +385,20 @@ mod tests {
                 .unwrap()
                 .get("group.instance.id"),
             Some("a-0")
+        );
+    }
+
+    #[test]
+    fn without_static_membership_no_member_has_a_name() {
+        let mut settings = settings();
+        settings.static_membership = false;
+        let group = group_consumer_config(&settings, 0).unwrap();
+        assert_eq!(group.get("group.instance.id"), None);
+        // Its producer is the same one after a restart all the same.
+        let transactional = transactional_producer_config(&settings, 0).unwrap();
+        assert_eq!(
+            transactional.get("transactional.id"),
+            Some("churnwatch-a-0")
         );
     }
 
