@@ -30,7 +30,7 @@ use rdkafka::types::RDKafkaRespErr;
 use crate::client::{Connection, log_line};
 use crate::native;
 use crate::ownership::Ownership;
-use crate::statistics;
+use crate::statistics::{self, Ends};
 
 pub(crate) type GroupConsumer = BaseConsumer<GroupContext>;
 
@@ -56,7 +56,7 @@ pub(crate) struct GroupContext {
     closing: AtomicBool,
     /// End of each partition that is fetched, as of the last statistics;
     /// `None` once somebody took it.
-    ends: Mutex<Option<BTreeMap<PartitionId, i64>>>,
+    ends: Mutex<Option<BTreeMap<PartitionId, Ends>>>,
 }
 
 impl GroupContext {
@@ -85,7 +85,7 @@ impl GroupContext {
     }
 
     /// The ends of the partitions, if there are new ones since the last call.
-    pub(crate) fn take_ends(&self) -> Option<BTreeMap<PartitionId, i64>> {
+    pub(crate) fn take_ends(&self) -> Option<BTreeMap<PartitionId, Ends>> {
         lock(&self.ends).take()
     }
 }

@@ -6,6 +6,7 @@
 //! - [`demo`] sets up, builds and runs the demonstration;
 //! - [`mod@test`] is the whole check, step by step, as continuous integration runs it;
 //! - [`kafka`] owns one real broker for the tests;
+//! - [`bounds`] measures memory, state and restore of a process;
 //! - [`generate`] writes, or checks, the files that derive from the code;
 //! - [`doc_links`] checks every relative link in the Markdown files;
 //! - [`same_alerts`] compares the alerts of two runs, byte by byte;
@@ -17,6 +18,7 @@
 //! Answers go to standard output, everything that is said on the way to
 //! standard error, so that `eval "$(cargo xtask kafka up)"` works.
 
+mod bounds;
 mod demo;
 mod doc_links;
 mod failure;
@@ -44,6 +46,7 @@ Commands:
   demo         Set up, build and run the demonstration
   test         Run every check and every test, the real-broker suite included
   kafka        Start, stop or show the broker used by the tests
+  bounds       Measure memory, state and restore of a process
   generate     Write, or check, the generated documents and schemas
   doc-links    Check the relative links and anchors of the Markdown files
   same-alerts  Compare two files of alerts, account by account
@@ -85,6 +88,11 @@ const SUBCOMMANDS: &[Subcommand] = &[
         name: "kafka",
         help: kafka::HELP,
         run: kafka::run,
+    },
+    Subcommand {
+        name: "bounds",
+        help: bounds::HELP,
+        run: bounds::run,
     },
     Subcommand {
         name: "generate",

@@ -9,7 +9,7 @@ use std::{
 
 use rdkafka::{
     ClientConfig, TopicPartitionList,
-    admin::{AdminClient, AdminOptions, NewPartitions},
+    admin::{AdminClient, AdminOptions, AlterConfig, NewPartitions, ResourceSpecifier},
     client::DefaultClientContext,
     consumer::{BaseConsumer, CommitMode, Consumer},
     topic_partition_list::Offset,
@@ -202,6 +202,19 @@ impl Deployment {
         done.expect("the broker answers")
             .remove(0)
             .expect("more partitions");
+    }
+
+    /// Gives a topic one setting; its others become the broker's defaults.
+    ///
+    /// # Panics
+    /// The broker does not take it.
+    pub fn set(&self, topic: &str, setting: &str, value: &str) {
+        let name = self.topic(topic);
+        let config = AlterConfig::new(ResourceSpecifier::Topic(&name)).set(setting, value);
+        let done = pollster::block_on(self.admin().alter_configs([&config], &AdminOptions::new()));
+        done.expect("the broker answers")
+            .remove(0)
+            .expect("the setting is taken");
     }
 
     fn admin(&self) -> AdminClient<DefaultClientContext> {
