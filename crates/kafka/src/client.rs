@@ -16,7 +16,7 @@ mod log;
 
 pub use config::ClientError;
 pub(crate) use config::{
-    MAX_MESSAGE_BYTES, admin_config, changelog_consumer_config, clock_producer_config,
+    MAX_MESSAGE_BYTES, admin_config, bounds_consumer_config, changelog_consumer_config, clock_producer_config,
     event_producer_config, group_consumer_config, transactional_producer_config,
 };
 pub(crate) use connection::Connection;
