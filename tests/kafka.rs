@@ -6,6 +6,8 @@
 mod bad_records;
 #[path = "kafka/idle_clock.rs"]
 mod idle_clock;
+#[path = "kafka/open_transactions.rs"]
+mod open_transactions;
 #[path = "kafka/reading.rs"]
 mod reading;
 #[path = "kafka/same_alerts.rs"]

@@ -21,7 +21,9 @@ const WITHIN: u64 = 3_000;
 #[test]
 fn every_schedule_leaves_what_an_undisturbed_run_leaves() {
     let schedules = std::env::var("CHURNWATCH_MODEL_SCHEDULES").map_or(SCHEDULES, |number| {
-        number.parse().expect("CHURNWATCH_MODEL_SCHEDULES is a number")
+        number
+            .parse()
+            .expect("CHURNWATCH_MODEL_SCHEDULES is a number")
     });
     let threads = std::thread::available_parallelism().map_or(1, |count| count.get() as u64);
     let began = Instant::now();

@@ -49,9 +49,7 @@ fn transaction_times_out(name: &str, without: &[Defence]) -> (Run, String) {
     let mut run = Run::start(name, 2_000);
     let without = names(without);
     let env = [(FAULT, "stop@after_produce:7"), (WITHOUT, without.as_str())];
-    let mut process = run
-        .deployment
-        .start_with_faults("a", &one_worker(), &env);
+    let mut process = run.deployment.start_with_faults("a", &one_worker(), &env);
     wait_for("the fault", || process.is_stopped().then_some(()));
     wait_for("the end of the transaction", || {
         (!run.deployment.has_open_transaction("churnwatch.state")).then_some(())
@@ -97,18 +95,14 @@ fn a_store_written_before_the_commit_is_rebuilt_and_unnoticed_it_loses_what_was_
 fn restores_over_an_aborted_epoch(name: &str, without: &[Defence]) -> Run {
     let mut run = Run::start(name, 1_500);
     let dies = [(FAULT, "kill@after_produce:7")];
-    let process = run
-        .deployment
-        .start_with_faults("a", &one_worker(), &dies);
+    let process = run.deployment.start_with_faults("a", &one_worker(), &dies);
     let ended = process.wait_for_end();
     assert_eq!(ended.code, None, "{}", ended.log);
     let state = run.deployment.state_dir("a");
     std::fs::remove_dir_all(state).expect("the state can be deleted");
     let without = names(without);
     let env = [(WITHOUT, without.as_str())];
-    let mut process = run
-        .deployment
-        .start_with_faults("a", &one_worker(), &env);
+    let mut process = run.deployment.start_with_faults("a", &one_worker(), &env);
     run.finish(&mut [&mut process]);
     process.stop();
     run

@@ -28,7 +28,6 @@ fn a_process_that_slept_while_others_took_over_does_no_harm_when_it_wakes_up() {
     Expected::real().verify(&deployment, "slept", &processes);
 }
 
-
 /// Its transaction is open while it sleeps, and the group waits for no one: the
 /// other goes on, and what the sleeper holds must never come true.
 fn sleeps_in_a_transaction(moment: Moment) {

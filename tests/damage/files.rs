@@ -20,16 +20,28 @@ const DAMAGES: &[Damage] = &[
         let bytes = fs::read(&table).expect("a table");
         fs::write(&table, &bytes[..bytes.len() / 2]).expect("a table can be written");
     }),
-    ("a flipped bit in the first block of a table", true, |run, partition| {
-        flip(&run.table(partition), 100);
-    }),
-    ("a flipped bit in the index of a table", true, |run, partition| {
-        let table = run.table(partition);
-        flip(&table, index_of(&table));
-    }),
-    ("a flipped bit in the footer of a table", true, |run, partition| {
-        flip(&run.table(partition), -4);
-    }),
+    (
+        "a flipped bit in the first block of a table",
+        true,
+        |run, partition| {
+            flip(&run.table(partition), 100);
+        },
+    ),
+    (
+        "a flipped bit in the index of a table",
+        true,
+        |run, partition| {
+            let table = run.table(partition);
+            flip(&table, index_of(&table));
+        },
+    ),
+    (
+        "a flipped bit in the footer of a table",
+        true,
+        |run, partition| {
+            flip(&run.table(partition), -4);
+        },
+    ),
     ("a table gone", true, |run, partition| {
         fs::remove_file(run.table(partition)).expect("a table goes");
     }),

@@ -216,6 +216,30 @@ fn validate_says_what_is_fit_and_warns_of_what_may_hurt() {
 }
 
 #[test]
+fn topics_that_can_never_work_are_refused() {
+    let deployment = Deployment::new("never", 1);
+    deployment.set("churn.dead-letters.v1", "min.insync.replicas", "2");
+    deployment.set("churn.alerts.v1", "cleanup.policy", "compact");
+    let ended = deployment.start_in_vain("a", &json!({}));
+    assert_eq!(ended.code, UNAVAILABLE, "{}", ended.log);
+    for said in [
+        "churn.dead-letters.v1: min.insync.replicas is 2 and its replication factor is 1",
+        "churn.alerts.v1: cleanup.policy has compact",
+    ] {
+        assert!(ended.log.contains(said), "{said}\n{}", ended.log);
+    }
+}
+
+#[test]
+fn too_little_memory_is_refused_with_what_would_be_enough() {
+    let deployment = Deployment::without_topics("memory");
+    let ended = deployment.start_in_vain("a", &json!({"memory_mib": 100, "workers": 2}));
+    assert_eq!(ended.code, CONFIG, "{}", ended.log);
+    let said = "memory_mib: is 100, too little for 2 workers: give at least";
+    assert!(ended.log.contains(said), "{}", ended.log);
+}
+
+#[test]
 fn validate_fails_where_a_start_would() {
     let deployment = Deployment::without_topics("validate-missing");
     let config = deployment.config("a", &json!({}));

@@ -87,7 +87,10 @@ fn too_many_bad_records_stop_their_partition_until_a_record_of_the_log_lets_it_g
     let (status, body) = process.get("/readyz");
     assert_eq!(status, 503);
     let told = "stopped at offset 651: 501 of 501 records could not be used";
-    assert!(body.contains(told) && body.contains("resume --partition 0"), "{body}");
+    assert!(
+        body.contains(told) && body.contains("resume --partition 0"),
+        "{body}"
+    );
     assert_eq!(process.get("/livez").0, 200);
 
     // It was said once, and a restart stands still at the same record.
@@ -115,11 +118,7 @@ fn too_many_bad_records_stop_their_partition_until_a_record_of_the_log_lets_it_g
     // From there on records are counted again.
     deployment.produce(&bad(STOPS, 600));
     wait_until_stopped(&process);
-    wait_until_committed(
-        deployment,
-        &mut process,
-        [flood.written[0] + 1 + 501, 300],
-    );
+    wait_until_committed(deployment, &mut process, [flood.written[0] + 1 + 501, 300]);
     process.stop();
     World::check_committed(deployment, &Rules::default(), "stopped again");
 }

@@ -55,7 +55,10 @@ fn an_erased_account_is_gone_from_store_changelog_and_open_alerts_and_begins_ane
     let seat = String::from_utf8(seat.value.expect("a value")).expect("UTF-8");
     let seat = seat
         .replace(r#""kind":"ticket""#, r#""kind":"seat""#)
-        .replace(r#""action":"opened""#, r#""action":"activated","user_id":"ada","role":"champion""#);
+        .replace(
+            r#""action":"opened""#,
+            r#""action":"activated","user_id":"ada","role":"champion""#,
+        );
     deployment.produce(&[churnwatch_testkit::broker::Outgoing {
         partition: Some(0),
         ..churnwatch_testkit::broker::Outgoing::event(&seat)
@@ -81,7 +84,10 @@ fn an_erased_account_is_gone_from_store_changelog_and_open_alerts_and_begins_ane
     assert_eq!(last["resolve_reason"], "erased");
     assert_eq!(last["evidence"], json!({}));
     let rows = rows_of(&deployment, ERASED);
-    assert!(rows.len() == 3 && rows.values().all(|deleted| *deleted), "{rows:?}");
+    assert!(
+        rows.len() == 3 && rows.values().all(|deleted| *deleted),
+        "{rows:?}"
+    );
     World::check_committed(&deployment, &Rules::default(), "erased");
 
     // Nobody minds an account that is not known; what comes later is a new account.
@@ -91,7 +97,11 @@ fn an_erased_account_is_gone_from_store_changelog_and_open_alerts_and_begins_ane
     let ended = process.stop();
     assert!(!ended.log.contains("rebuilding"), "{}", ended.log);
     let compared = World::check_committed(&deployment, &Rules::default(), "begun anew");
-    assert!(rows_of(&deployment, ERASED).values().any(|deleted| !deleted));
+    assert!(
+        rows_of(&deployment, ERASED)
+            .values()
+            .any(|deleted| !deleted)
+    );
     assert_eq!(compared.dead_letters, 0);
 
     // The changelog alone brings the same back: every digest is the committed one.

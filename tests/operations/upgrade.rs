@@ -11,9 +11,7 @@ use std::process::Command;
 
 use churnwatch_core::Rules;
 use churnwatch_store::{StateVersion, key};
-use churnwatch_testkit::broker::{
-    Deployment, Outgoing, Process, produce, wait_for, wait_for_work,
-};
+use churnwatch_testkit::broker::{Deployment, Outgoing, Process, produce, wait_for, wait_for_work};
 use churnwatch_testkit::world::World;
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer};
 use rdkafka::topic_partition_list::Offset;
@@ -113,7 +111,11 @@ fn a_fleet_is_upgraded_member_by_member_and_writes_the_new_version_only_at_the_e
     }
     let [mut a, mut b] = members;
     deployment.wait_until_read(&mut [&mut a, &mut b]);
-    assert!(a.log().lines().all(|line| !line.contains("older state version")));
+    assert!(
+        a.log()
+            .lines()
+            .all(|line| !line.contains("older state version"))
+    );
     a.stop();
     let ended = b.stop();
     assert!(!ended.log.contains("rebuilding"), "{}", ended.log);
@@ -161,7 +163,9 @@ fn a_member_that_cannot_read_the_newest_version_ends_and_does_no_harm() {
         let options = churnwatch_store::StoreOptions::default();
         let state = churnwatch_store::StateDir::open(state, options).expect("it opens");
         let partitions = state.partitions().expect("its partitions");
-        let stores = partitions.iter().map(|partition| state.partition(*partition));
+        let stores = partitions
+            .iter()
+            .map(|partition| state.partition(*partition));
         stores
             .map(|store| {
                 let store = store.expect("it opens");
@@ -186,7 +190,9 @@ fn a_state_directory_of_a_newer_format_is_refused_and_nothing_in_it_is_touched()
     let ended = deployment.start_in_vain("a", &json!({}));
     assert_eq!(ended.code, Some(78), "{}", ended.log);
     assert!(
-        ended.log.contains("has format 9, this version reads up to 1"),
+        ended
+            .log
+            .contains("has format 9, this version reads up to 1"),
         "{}",
         ended.log
     );
@@ -247,9 +253,16 @@ fn bring_back(left: &Left, deployment: &Deployment) {
         })
         .collect();
     let is_epoch = |row: &Outgoing| row.key.as_deref() == Some(&key::task());
-    let epoch_at = changelog.iter().rposition(is_epoch).expect("an epoch record");
+    let epoch_at = changelog
+        .iter()
+        .rposition(is_epoch)
+        .expect("an epoch record");
     assert_eq!(changelog[epoch_at].value.as_ref().expect("a row")[0], 1);
-    produce(&deployment.bootstrap, &deployment.topic("churnwatch.state"), &changelog);
+    produce(
+        &deployment.bootstrap,
+        &deployment.topic("churnwatch.state"),
+        &changelog,
+    );
     deployment.produce(&log(left, "read.ndjson"));
     let committed = &left.lines("committed.ndjson")[0];
     let old = committed["metadata"].as_str().expect("a mark");
@@ -271,7 +284,9 @@ fn bring_back(left: &Left, deployment: &Deployment) {
         .set("group.id", deployment.prefix.trim_end_matches('.'))
         .create()
         .expect("a consumer");
-    consumer.commit(&list, CommitMode::Sync).expect("it is committed");
+    consumer
+        .commit(&list, CommitMode::Sync)
+        .expect("it is committed");
 }
 
 fn log(left: &Left, name: &str) -> Vec<Outgoing> {

@@ -16,11 +16,12 @@ use std::{
 use churnwatch_core::Rules;
 use churnwatch_kafka::{KafkaSettings, Span};
 use churnwatch_pipeline::Bound;
-use churnwatch_store::{StateVersion, StoreOptions};
+use churnwatch_store::StateVersion;
 use miette::{LabeledSpan, NamedSource, SourceSpan};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::memory::{self, Asked, MemoryLimit, Shares};
 pub(crate) use manual::reference_markdown;
 
 /// Everything there is to configure.
@@ -35,6 +36,11 @@ pub(crate) struct Config {
     /// Threads that detect, each with its own consumer and producer; at most
     /// as many as the log has partitions are of use. Default 1.
     pub(crate) workers: usize,
+    /// Memory of the process, in MiB, or `auto`: nine tenths of what the cgroup
+    /// allows, and where it allows all, 768 and 256 for each worker. Default
+    /// `auto`. Every part (store, accounts, queues) gets its share of it; what
+    /// is too little is refused, and so is more than the cgroup allows.
+    pub(crate) memory_mib: MemoryLimit,
     /// When work is committed, and what is kept in memory.
     pub(crate) detect: DetectConfig,
     /// Memory of the local state, and the form in which it is written.
@@ -51,6 +57,7 @@ impl Default for Config {
             kafka: KafkaSettings::default(),
             state_dir: PathBuf::from("churnwatch-state"),
             workers: 1,
+            memory_mib: MemoryLimit::Auto,
             detect: DetectConfig::default(),
             store: StoreConfig::default(),
             http: HttpConfig::default(),
@@ -68,12 +75,14 @@ pub(crate) struct DetectConfig {
     /// Shortest time between two commits that are made because an alert is
     /// waiting. Default 20ms.
     pub(crate) min_commit_interval: Span,
-    /// Changed accounts at which a commit is made. Default 10000.
+    /// Changed accounts at which a commit is made, if their share of
+    /// `memory_mib` is not full before. Default 10000.
     pub(crate) max_dirty_accounts: usize,
     /// Records at which a commit is made. Default 100000.
     pub(crate) max_records: usize,
-    /// Accounts kept decoded in memory for each partition. Default 50000.
-    pub(crate) cached_accounts: usize,
+    /// Accounts kept decoded in memory for each partition, at most. Default: as
+    /// many as their share of `memory_mib` holds.
+    pub(crate) cached_accounts: Option<usize>,
     /// Longest time a committed row waits before it is put on disk; what is
     /// not is read from the changelog after a crash. Default 30s.
     pub(crate) flush_interval: Span,
@@ -124,7 +133,7 @@ impl Default for DetectConfig {
             min_commit_interval: Span::from_millis(20),
             max_dirty_accounts: 10_000,
             max_records: 100_000,
-            cached_accounts: 50_000,
+            cached_accounts: None,
             flush_interval: Span::from_secs(30),
             idle_clock: IdleClock::After(Span::from_secs(10)),
             breaker: BreakerConfig::default(),
@@ -204,10 +213,11 @@ impl JsonSchema for IdleClock {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct StoreConfig {
-    /// Blocks read from disk, with their indexes and filters, in MiB. Default 256.
-    pub(crate) block_cache_mib: usize,
-    /// Rows that are not yet on disk, in MiB. Default 128.
-    pub(crate) write_buffer_mib: usize,
+    /// Blocks read from disk, with their indexes and filters, in MiB. Default:
+    /// a share of `memory_mib`.
+    pub(crate) block_cache_mib: Option<usize>,
+    /// Rows that are not yet on disk, in MiB. Default: a share of `memory_mib`.
+    pub(crate) write_buffer_mib: Option<usize>,
     /// The state version in which rows are written, 1 or 2. Set it to the one
     /// that the release you come from writes while members of that release are
     /// still running; every older one is read in any case. With 1 there is no
@@ -218,8 +228,8 @@ pub(crate) struct StoreConfig {
 impl Default for StoreConfig {
     fn default() -> Self {
         Self {
-            block_cache_mib: 256,
-            write_buffer_mib: 128,
+            block_cache_mib: None,
+            write_buffer_mib: None,
             state_version: StateVersion::NEWEST.number(),
         }
     }
@@ -228,15 +238,6 @@ impl Default for StoreConfig {
 impl StoreConfig {
     pub(crate) fn version(&self) -> StateVersion {
         StateVersion::of(self.state_version).unwrap_or_default()
-    }
-
-    pub(crate) fn options(&self) -> StoreOptions {
-        StoreOptions {
-            block_cache_bytes: self.block_cache_mib << 20,
-            write_buffer_bytes: self.write_buffer_mib << 20,
-            state_version: self.version(),
-            ..StoreOptions::default()
-        }
     }
 }
 
@@ -380,7 +381,7 @@ impl Config {
             "give at least 1",
         );
         refuse(
-            detect.cached_accounts == 0,
+            detect.cached_accounts == Some(0),
             "detect.cached_accounts",
             "give at least 1",
         );
@@ -415,16 +416,37 @@ impl Config {
             "this release writes the state versions 1 and 2",
         );
         refuse(
-            self.store.block_cache_mib < 8,
+            self.store.block_cache_mib.is_some_and(|mib| mib < 8),
             "store.block_cache_mib",
             "give at least 8",
         );
         refuse(
-            self.store.write_buffer_mib < 8,
+            self.store.write_buffer_mib.is_some_and(|mib| mib < 8),
             "store.write_buffer_mib",
             "give at least 8",
         );
+        if let Err((key, message)) = Shares::divide(&self.asked(), None) {
+            problems.push((key.to_owned(), message));
+        }
         problems
+    }
+
+    fn asked(&self) -> Asked {
+        Asked {
+            limit: self.memory_mib,
+            workers: self.workers,
+            block_cache_mib: self.store.block_cache_mib,
+            write_buffer_mib: self.store.write_buffer_mib,
+        }
+    }
+
+    /// What each part of the process gets, within what the kernel allows.
+    ///
+    /// # Errors
+    /// That is too little, or less than is configured: key and reason.
+    pub(crate) fn shares(&self) -> Result<Shares, String> {
+        Shares::divide(&self.asked(), memory::allowed_mib())
+            .map_err(|(key, message)| format!("{key}: {message}"))
     }
 
     /// Hash of the rules: what an alert carries, so that two alerts can be told

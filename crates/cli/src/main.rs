@@ -7,6 +7,7 @@ mod commands;
 mod config;
 mod demo;
 mod exit;
+mod memory;
 mod output;
 
 use std::process::ExitCode;
@@ -23,6 +24,14 @@ use crate::{
 /// that stays resident.
 #[global_allocator]
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
+/// The allocator's own settings, which it reads under this name before `main`:
+/// a thread of its own gives freed pages back after a second, also those of
+/// threads that have gone quiet, and few arenas, since each keeps some.
+/// `MALLOC_CONF` in the environment overrides it.
+#[expect(unsafe_code, reason = "the name is how jemalloc finds it")]
+#[unsafe(export_name = "malloc_conf")]
+pub static MALLOC_CONF: &[u8; 53] = b"background_thread:true,dirty_decay_ms:1000,narenas:4\0";
 
 fn main() -> ExitCode {
     let cli = Cli::parse_or_exit();

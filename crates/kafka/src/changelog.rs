@@ -11,15 +11,16 @@ use churnwatch_pipeline::source::{
     Changelog, ChangelogRead, Headers, PartitionId, SourceError, Visit,
 };
 use rdkafka::ClientContext;
-use rdkafka::Message;
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
 use rdkafka::error::KafkaError;
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 use rdkafka::types::RDKafkaErrorCode as Code;
 
-use crate::client::{ClientError, Connection, Reporting, changelog_consumer_config, log_line};
-use crate::native::MessageHeaders;
+use crate::client::{
+    ClientError, Connection, Reporting, bounds_consumer_config, changelog_consumer_config, log_line,
+};
+use crate::native::PartitionQueue;
 use crate::settings::KafkaSettings;
 
 /// The header of an epoch record that names the log it belongs to, by its id.
@@ -32,15 +33,18 @@ const RECORDS_PER_CLOCK: usize = 64;
 
 /// One worker's reader of the changelog.
 pub struct KafkaChangelog {
+    settings: KafkaSettings,
+    worker: usize,
+    /// Before the consumer, which its queue must not outlive.
+    reading: Option<Reading>,
     consumer: BaseConsumer<ChangelogContext>,
     topic: String,
-    reading: Option<Reading>,
     log_id: Option<String>,
 }
 
-#[derive(Debug, Clone, Copy)]
 struct Reading {
     partition: PartitionId,
+    queue: PartitionQueue,
     /// The next offset that may come.
     next: i64,
     at_end: bool,
@@ -80,6 +84,8 @@ impl KafkaChangelog {
         let consumer = changelog_consumer_config(settings, worker)?
             .create_with_context(ChangelogContext { connection })?;
         Ok(Self {
+            settings: settings.clone(),
+            worker,
             consumer,
             topic: settings.topics.changelog(),
             reading: None,
@@ -87,16 +93,84 @@ impl KafkaChangelog {
         })
     }
 
-    fn judge(&self, error: &KafkaError, partition: PartitionId) -> Option<SourceError> {
-        match error.rdkafka_error_code() {
+    fn judge(&self, code: Code, partition: PartitionId) -> Option<SourceError> {
+        match code {
             // librdkafka reconnects by itself; when no broker is left, it says AllBrokersDown.
-            Some(Code::BrokerTransportFailure | Code::OperationTimedOut | Code::NoError) | None => {
-                None
+            Code::BrokerTransportFailure | Code::OperationTimedOut | Code::NoError => None,
+            Code::AutoOffsetReset | Code::OffsetOutOfRange => Some(SourceError::Rejoin(format!(
+                "the changelog of partition {partition} was trimmed while it was read"
+            ))),
+            code => Some(SourceError::Retry(format!("topic {}: {code}", self.topic))),
+        }
+    }
+
+    /// What concerns the client as a whole comes by the consumer's own queue,
+    /// which holds no records.
+    fn look_after_client(&self, partition: PartitionId) -> Result<(), SourceError> {
+        while let Some(polled) = self.consumer.poll(Duration::ZERO) {
+            let Err(error) = polled else { continue };
+            let code = error.rdkafka_error_code().unwrap_or(Code::NoError);
+            if let Some(error) = self.judge(code, partition) {
+                return Err(error);
             }
-            Some(Code::AutoOffsetReset | Code::OffsetOutOfRange) => Some(SourceError::Rejoin(
-                format!("the changelog of partition {partition} was trimmed while it was read"),
-            )),
-            Some(code) => Some(SourceError::Retry(format!("topic {}: {code}", self.topic))),
+        }
+        Ok(())
+    }
+
+    fn read_on(
+        &self,
+        reading: &mut Reading,
+        timeout: Duration,
+        visit: &mut dyn FnMut(i64, &[u8], Option<&[u8]>) -> Visit,
+    ) -> Result<ChangelogRead, SourceError> {
+        if reading.at_end {
+            return Ok(ChangelogRead::AtEnd);
+        }
+        let partition = reading.partition;
+        self.look_after_client(partition)?;
+        let until = Instant::now() + timeout;
+        let mut wait = timeout;
+        let mut seen = 0;
+        loop {
+            match reading.queue.next(wait) {
+                Some(Ok(record)) => {
+                    seen += 1;
+                    wait = Duration::ZERO;
+                    // What was fetched for an earlier reading may linger.
+                    if record.partition() != partition.0 || record.offset() < reading.next {
+                        continue;
+                    }
+                    reading.next = record.offset() + 1;
+                    for (name, value) in record.headers() {
+                        if name == LOG_HEADER {
+                            self.log_id = value.and_then(|id| String::from_utf8(id).ok());
+                        }
+                    }
+                    let key = record.key().unwrap_or_default();
+                    if visit(record.offset(), key, record.value()) == Visit::Stop {
+                        return Ok(ChangelogRead::Stopped);
+                    }
+                    if seen % RECORDS_PER_CLOCK == 0 && Instant::now() >= until {
+                        return Ok(ChangelogRead::More);
+                    }
+                }
+                Some(Err(Code::PartitionEOF)) => {
+                    reading.at_end = true;
+                    return Ok(ChangelogRead::AtEnd);
+                }
+                Some(Err(code)) => {
+                    if let Some(error) = self.judge(code, partition) {
+                        return Err(error);
+                    }
+                }
+                None => {
+                    let now = Instant::now();
+                    if now >= until {
+                        return Ok(ChangelogRead::More);
+                    }
+                    wait = until - now;
+                }
+            }
         }
     }
 }
@@ -119,6 +193,13 @@ impl Changelog for KafkaChangelog {
                 ))
             })?;
         let from = after.saturating_add(1).clamp(first, next.max(first));
+        // Before the assignment, so that no record goes past it.
+        let queue = PartitionQueue::of(self.consumer.client(), &self.topic, partition.0);
+        let queue = queue.ok_or_else(|| {
+            SourceError::Retry(format!(
+                "reading the changelog of partition {partition}: it has no queue"
+            ))
+        })?;
         let mut list = TopicPartitionList::new();
         list.add_partition_offset(&self.topic, partition.0, Offset::Offset(from))
             .and_then(|()| self.consumer.assign(&list))
@@ -130,6 +211,7 @@ impl Changelog for KafkaChangelog {
         self.consumer.context().connection.works();
         self.reading = Some(Reading {
             partition,
+            queue,
             next: from,
             at_end: false,
         });
@@ -141,64 +223,30 @@ impl Changelog for KafkaChangelog {
         timeout: Duration,
         visit: &mut dyn FnMut(i64, &[u8], Option<&[u8]>) -> Visit,
     ) -> Result<ChangelogRead, SourceError> {
-        let Some(mut reading) = self.reading else {
+        let Some(mut reading) = self.reading.take() else {
             return Err(SourceError::Fatal(
                 "the changelog was read before it was begun".into(),
             ));
         };
-        if reading.at_end {
-            return Ok(ChangelogRead::AtEnd);
-        }
-        let partition = reading.partition;
-        let until = Instant::now() + timeout;
-        let mut wait = timeout;
-        let mut seen = 0;
-        let read = loop {
-            match self.consumer.poll(wait) {
-                Some(Ok(record)) => {
-                    seen += 1;
-                    wait = Duration::ZERO;
-                    // What was fetched for an earlier reading may linger.
-                    if record.partition() != partition.0 || record.offset() < reading.next {
-                        continue;
-                    }
-                    reading.next = record.offset() + 1;
-                    for (name, value) in MessageHeaders(&record).to_vec() {
-                        if name == LOG_HEADER {
-                            self.log_id = value.and_then(|id| String::from_utf8(id).ok());
-                        }
-                    }
-                    let key = record.key().unwrap_or_default();
-                    if visit(record.offset(), key, record.payload()) == Visit::Stop {
-                        break ChangelogRead::Stopped;
-                    }
-                    if seen % RECORDS_PER_CLOCK == 0 && Instant::now() >= until {
-                        break ChangelogRead::More;
-                    }
-                }
-                Some(Err(KafkaError::PartitionEOF(ended))) => {
-                    if ended == partition.0 {
-                        reading.at_end = true;
-                        break ChangelogRead::AtEnd;
-                    }
-                }
-                Some(Err(error)) => {
-                    if let Some(error) = self.judge(&error, partition) {
-                        self.reading = Some(reading);
-                        return Err(error);
-                    }
-                }
-                None => {
-                    let now = Instant::now();
-                    if now >= until {
-                        break ChangelogRead::More;
-                    }
-                    wait = until - now;
-                }
-            }
-        };
+        let read = self.read_on(&mut reading, timeout, visit);
         self.reading = Some(reading);
-        Ok(read)
+        read
+    }
+
+    /// Asked rarely, and by a client of its own that is gone afterwards: what a
+    /// consumer is told of the end depends on its isolation.
+    fn is_held_back(&mut self, partition: PartitionId, offset: i64) -> Result<bool, SourceError> {
+        let unknown = |error: &dyn std::fmt::Display| {
+            SourceError::Retry(format!(
+                "reading the end of the changelog of partition {partition}: {error}"
+            ))
+        };
+        let config = bounds_consumer_config(&self.settings, self.worker)
+            .map_err(|error| SourceError::Fatal(error.to_string()))?;
+        let consumer: BaseConsumer = config.create().map_err(|error| unknown(&error))?;
+        let bounds = consumer.fetch_watermarks(&self.topic, partition.0, BOUNDS_TIME);
+        let (_, high) = bounds.map_err(|error| unknown(&error))?;
+        Ok(high > offset)
     }
 
     fn log_id(&self) -> Option<String> {

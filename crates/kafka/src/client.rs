@@ -16,9 +16,9 @@ mod log;
 
 pub use config::ClientError;
 pub(crate) use config::{
-    MAX_MESSAGE_BYTES, SOURCE_ROLE, admin_config, changelog_consumer_config, client_id,
-    clock_producer_config, event_producer_config, group_consumer_config, passing_member_config,
-    transactional_producer_config,
+    MAX_MESSAGE_BYTES, SOURCE_ROLE, admin_config, bounds_consumer_config,
+    changelog_consumer_config, client_id, clock_producer_config, event_producer_config,
+    group_consumer_config, passing_member_config, transactional_producer_config,
 };
 pub(crate) use connection::Connection;
 pub(crate) use log::log_line;

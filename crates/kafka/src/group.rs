@@ -33,7 +33,7 @@ use rdkafka::types::RDKafkaRespErr;
 
 use crate::client::{Connection, log_line};
 use crate::native;
-use crate::statistics;
+use crate::statistics::{self, Ends};
 
 pub(crate) type GroupConsumer = BaseConsumer<GroupContext>;
 
@@ -59,7 +59,7 @@ pub(crate) struct GroupContext {
     closing: AtomicBool,
     /// End of each partition that is fetched, as of the last statistics;
     /// `None` once somebody took it.
-    ends: Mutex<Option<BTreeMap<PartitionId, i64>>>,
+    ends: Mutex<Option<BTreeMap<PartitionId, Ends>>>,
 }
 
 impl GroupContext {
@@ -88,7 +88,7 @@ impl GroupContext {
     }
 
     /// The ends of the partitions, if there are new ones since the last call.
-    pub(crate) fn take_ends(&self) -> Option<BTreeMap<PartitionId, i64>> {
+    pub(crate) fn take_ends(&self) -> Option<BTreeMap<PartitionId, Ends>> {
         lock(&self.ends).take()
     }
 }

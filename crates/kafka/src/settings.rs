@@ -66,6 +66,29 @@ pub struct KafkaSettings {
     pub consumer_properties: BTreeMap<String, String>,
     /// Properties of librdkafka for producers only; they win over `properties`.
     pub producer_properties: BTreeMap<String, String>,
+    /// Memory of the clients' queues: not configured, derived from the memory
+    /// of the process.
+    #[serde(skip)]
+    pub queues: Queues,
+}
+
+/// Memory of the queues of each client, in bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Queues {
+    /// Records fetched ahead by a consumer: that of the log, and that of the
+    /// changelog. Default 32 MiB.
+    pub fetched_bytes: usize,
+    /// Records that a producer has not sent. Default 128 MiB.
+    pub unsent_bytes: usize,
+}
+
+impl Default for Queues {
+    fn default() -> Self {
+        Self {
+            fetched_bytes: 32 << 20,
+            unsent_bytes: 128 << 20,
+        }
+    }
 }
 
 impl Default for KafkaSettings {
@@ -82,6 +105,7 @@ impl Default for KafkaSettings {
             properties: BTreeMap::new(),
             consumer_properties: BTreeMap::new(),
             producer_properties: BTreeMap::new(),
+            queues: Queues::default(),
         }
     }
 }

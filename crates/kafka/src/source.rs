@@ -36,9 +36,11 @@ use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 
 use crate::client::{ClientError, Connection, Reporting, group_consumer_config};
 use crate::group::{ConsumerSlot, GroupConsumer, GroupContext, Membership, Rebalance, lock};
+use crate::held_back::HeldBack;
 use crate::native;
 use crate::position;
 use crate::settings::KafkaSettings;
+use crate::statistics::Ends;
 
 /// How long a seek is tried while librdkafka starts or stops the partition.
 const SEEK_TIME: Duration = Duration::from_secs(3);
@@ -65,7 +67,8 @@ pub struct KafkaSource {
     /// The topics of the positions that were read last.
     committed_in: BTreeMap<PartitionId, TopicIds>,
     /// Ends of partitions as of the last statistics.
-    ends: BTreeMap<PartitionId, i64>,
+    ends: BTreeMap<PartitionId, Ends>,
+    held_back: HeldBack,
     /// What the group asked and the loop has not answered yet.
     unanswered: Option<Rebalance>,
     /// Whether the group has assigned us anything, or nothing, yet.
@@ -105,6 +108,7 @@ impl KafkaSource {
             partitions: BTreeMap::new(),
             committed_in: BTreeMap::new(),
             ends: BTreeMap::new(),
+            held_back: HeldBack::default(),
             unanswered: None,
             has_joined: false,
             deferred: None,
@@ -196,6 +200,19 @@ impl KafkaSource {
         if let Some(consumer) = &self.consumer {
             consumer.context().connection.works();
         }
+    }
+
+    /// Takes over what librdkafka has reported since the last look.
+    fn look_at_ends(&mut self) {
+        let consumer = self.consumer.as_ref();
+        let Some(ends) = consumer.and_then(|consumer| consumer.context().take_ends()) else {
+            return;
+        };
+        let partitions = &self.partitions;
+        self.held_back
+            .keep(|partition| partitions.contains_key(&partition));
+        self.held_back.note(&self.topic, &ends, Instant::now());
+        self.ends = ends;
     }
 
     /// The librdkafka list of some partitions of the log.
@@ -395,18 +412,16 @@ impl Source for KafkaSource {
     }
 
     fn ends(&mut self) -> BTreeMap<PartitionId, i64> {
-        if let Some(ends) = self
-            .consumer
-            .as_ref()
-            .and_then(|consumer| consumer.context().take_ends())
-        {
-            self.ends = ends;
-        }
-        let ours = self
-            .ends
-            .iter()
-            .filter(|(partition, _)| self.partitions.contains_key(partition));
-        ours.map(|(partition, end)| (*partition, *end)).collect()
+        self.look_at_ends();
+        let ours = self.ends.iter();
+        let ours = ours.filter(|(partition, _)| self.partitions.contains_key(partition));
+        ours.map(|(partition, ends)| (*partition, ends.stable))
+            .collect()
+    }
+
+    fn held_back(&mut self) -> BTreeMap<PartitionId, Duration> {
+        self.look_at_ends();
+        self.held_back.ages(Instant::now())
     }
 
     /// Closes within 5 s. The group is not told that we leave: a member with a

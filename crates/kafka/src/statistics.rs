@@ -10,9 +10,17 @@ use serde::Deserialize;
 pub(crate) struct Seen {
     /// Whether a broker is connected.
     pub(crate) connected: bool,
-    /// The next offset to be written, committed records only, of each
-    /// partition that is fetched.
-    pub(crate) ends: BTreeMap<PartitionId, i64>,
+    /// The ends of each partition that is fetched.
+    pub(crate) ends: BTreeMap<PartitionId, Ends>,
+}
+
+/// Where a partition ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Ends {
+    /// The last stable offset: where a reader of committed records is stopped.
+    pub(crate) stable: i64,
+    /// The next offset to be written.
+    pub(crate) high: i64,
 }
 
 /// Reads a report; `topic` is the topic of interest.
@@ -27,7 +35,11 @@ pub(crate) fn parse(json: &[u8], topic: &str) -> Result<Seen, serde_json::Error>
         .flatten()
         // Partition -1 is librdkafka's own; a negative offset is "not known".
         .filter(|partition| partition.partition >= 0 && partition.ls_offset >= 0)
-        .map(|partition| (PartitionId(partition.partition), partition.ls_offset))
+        .map(|partition| {
+            let stable = partition.ls_offset;
+            let high = partition.hi_offset.max(stable);
+            (PartitionId(partition.partition), Ends { stable, high })
+        })
         .collect();
     let connected = report.brokers.values().any(|broker| broker.state == "UP");
     Ok(Seen { connected, ends })
@@ -55,8 +67,9 @@ struct Topic {
 #[derive(Deserialize)]
 struct Partition {
     partition: i32,
-    /// The last stable offset: where a reader of committed records is stopped.
     ls_offset: i64,
+    #[serde(default)]
+    hi_offset: i64,
 }
 
 #[cfg(test)]
@@ -64,7 +77,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_stable_end_of_each_fetched_partition_is_read() {
+    fn both_ends_of_each_fetched_partition_is_read() {
         let json = br#"{
             "name": "x", "brokers": {"b:1/1": {"state": "UP", "nodeid": 1}},
             "topics": {
@@ -81,7 +94,14 @@ mod tests {
             seen,
             Seen {
                 connected: true,
-                ends: [(PartitionId(0), 17)].into()
+                ends: [(
+                    PartitionId(0),
+                    Ends {
+                        stable: 17,
+                        high: 20
+                    }
+                )]
+                .into()
             }
         );
     }

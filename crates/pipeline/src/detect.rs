@@ -15,6 +15,7 @@
 
 mod assignment;
 mod disk;
+mod memory;
 mod stops;
 mod upkeep;
 
@@ -27,9 +28,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use churnwatch_core::{
-    Clock, EventTime, Rules, SourceName, breaker::Bound, watermark::Timeliness,
-};
+use churnwatch_core::{Clock, EventTime, Rules, SourceName, breaker::Bound, watermark::Timeliness};
 use churnwatch_faults::{Defence, Moment, holds, pass};
 use churnwatch_store::{StateDir, StoreError};
 use churnwatch_telemetry::{
@@ -38,6 +37,7 @@ use churnwatch_telemetry::{
 use churnwatch_wire::{Record, RejectReason, Rejection};
 
 use self::disk::Disk;
+use self::memory::Dirty;
 use crate::{
     batch::{Batch, Origin},
     error::DetectError,
@@ -67,10 +67,16 @@ pub struct Settings {
     pub min_commit_interval: Duration,
     /// Changed accounts at which an epoch is committed.
     pub max_dirty_accounts: usize,
+    /// Memory of changed accounts at which an epoch is committed, in bytes,
+    /// roughly.
+    pub max_dirty_bytes: usize,
     /// Records at which an epoch is committed.
     pub max_records: usize,
-    /// Accounts kept decoded in each partition.
+    /// Accounts kept decoded in each partition, at most.
     pub cached_accounts: usize,
+    /// Memory for due times and decoded accounts of all partitions of the
+    /// worker, in bytes: the accounts get what the due times leave of it.
+    pub account_bytes: usize,
     /// Longest time a committed row may wait before it is put on disk.
     pub flush_interval: Duration,
     /// How long a partition must be idle before the worker writes a clock
@@ -115,6 +121,8 @@ pub struct Detector<S, K, C> {
     /// Whether the group has given us an assignment yet.
     has_joined: bool,
     disk: Disk,
+    /// Whether more looks are due than the open epoch had room for.
+    looks_wait: bool,
 }
 
 /// Whether there is more to do.
@@ -130,6 +138,8 @@ pub enum Round {
 /// This worker's part of gauges that all workers add up.
 struct Shares {
     accounts_cached: GaugeShare,
+    cached_bytes: GaugeShare,
+    due_bytes: GaugeShare,
     partitions_assigned: GaugeShare,
     partitions_stopped: GaugeShare,
 }
@@ -140,8 +150,8 @@ const ERROR_RATE: &str = "error_rate";
 const POLL: Duration = Duration::from_millis(50);
 /// Time for a step of restoring between two polls.
 const RESTORE_STEP: Duration = Duration::from_millis(200);
-/// Accounts looked at between two polls.
-const LOOKS_AT_A_TIME: usize = 20_000;
+/// Accounts looked at before it is asked whether the epoch has room for more.
+const LOOKS_AT_A_TIME: usize = 2_000;
 /// Shortest wait after an error.
 const MIN_BACKOFF: Duration = Duration::from_millis(50);
 
@@ -172,10 +182,10 @@ impl<S: Source, K: Sink, C: Changelog> Detector<S, K, C> {
             batch: Batch::new(BatchCounters::new(&metrics), scores),
             shares: Shares {
                 accounts_cached: GaugeShare::of(&metrics.accounts_cached),
+                cached_bytes: GaugeShare::of(&metrics.accounts_cached_bytes),
+                due_bytes: GaugeShare::of(&metrics.due_times_bytes),
                 partitions_assigned: GaugeShare::of(&metrics.partitions_assigned),
-                partitions_stopped: GaugeShare::of(
-                    &metrics.paused_partitions.with([ERROR_RATE]),
-                ),
+                partitions_stopped: GaugeShare::of(&metrics.paused_partitions.with([ERROR_RATE])),
             },
             stops: BTreeMap::new(),
             source,
@@ -195,6 +205,7 @@ impl<S: Source, K: Sink, C: Changelog> Detector<S, K, C> {
             backoff: Duration::ZERO,
             has_joined: false,
             disk: Disk::default(),
+            looks_wait: false,
         }
     }
 
@@ -271,6 +282,7 @@ impl<S: Source, K: Sink, C: Changelog> Detector<S, K, C> {
             ..
         } = self;
         let mut failed = None;
+        let mut dirty = Dirty::of(tasks.values());
         let polled = source.poll(timeout, &mut |record| {
             if failed.is_some() {
                 return;
@@ -286,7 +298,9 @@ impl<S: Source, K: Sink, C: Changelog> Detector<S, K, C> {
                 task.breaker.look_ahead(&record, task.next_offset);
                 return;
             }
-            failed = journey(task, rules, settings, &record, batch).err();
+            dirty.without(task);
+            failed = journey(task, rules, settings, &record, batch, &dirty).err();
+            dirty.with(task);
         })?;
         match failed {
             Some(error) => Err(error),
@@ -294,16 +308,27 @@ impl<S: Source, K: Sink, C: Changelog> Detector<S, K, C> {
         }
     }
 
-    /// Looks at accounts whose time has come without an event of their own.
+    /// Looks at accounts whose time has come without an event of their own, as
+    /// many as the open epoch has room for.
     fn look_at_the_due(&mut self) -> Result<(), DetectError> {
+        let mut dirty = Dirty::of(self.tasks.values());
+        self.looks_wait = false;
         for task in self.tasks.values_mut() {
             let cause = after(task);
             let (batch, origin) = (&mut self.batch, &self.settings.origin);
-            while task.fire_dues(&self.rules, LOOKS_AT_A_TIME, |account, outcome| {
-                batch.take(account, outcome, &cause, origin);
-            })? {
+            loop {
+                let room = dirty.room(&self.settings, batch);
+                dirty.without(task);
+                let more = task.fire_dues(&self.rules, room, |account, outcome| {
+                    batch.take(account, outcome, &cause, origin);
+                })?;
+                dirty.with(task);
+                if !more {
+                    break;
+                }
                 self.health.beat(&self.settings.worker, Instant::now());
-                if task.dirty_accounts() >= self.settings.max_dirty_accounts {
+                if room == 0 {
+                    self.looks_wait = true;
                     break;
                 }
             }
@@ -313,7 +338,7 @@ impl<S: Source, K: Sink, C: Changelog> Detector<S, K, C> {
 
     fn poll_timeout(&self) -> Duration {
         // A partition that is stopped waits for a person, not for the loop.
-        if self.restores.values().any(Restore::is_due) {
+        if self.looks_wait || self.restores.values().any(Restore::is_due) {
             return Duration::ZERO;
         }
         let since = self.last_commit.elapsed();
@@ -334,10 +359,10 @@ impl<S: Source, K: Sink, C: Changelog> Detector<S, K, C> {
             .map_or(Duration::ZERO, |since| since.elapsed());
         let alert_waits = !(self.batch.alerts.is_empty() && self.batch.dead_letters.is_empty())
             && self.last_commit.elapsed() >= self.settings.min_commit_interval;
-        let dirty: usize = self.tasks.values().map(Task::dirty_accounts).sum();
+        let dirty = Dirty::of(self.tasks.values());
         let due = alert_waits
             || waited >= self.settings.commit_interval
-            || dirty >= self.settings.max_dirty_accounts
+            || dirty.room(&self.settings, &self.batch) == 0
             || self.batch.records >= self.settings.max_records;
         if due { self.commit() } else { Ok(()) }
     }
@@ -438,8 +463,7 @@ impl<S: Source, K: Sink, C: Changelog> Detector<S, K, C> {
             }
             // What the next start finds, it reads back from the changelog.
             Err(DetectError::Store(error))
-                if self.changelog.is_durable()
-                    && (error.wants_room() || error.wants_rebuild()) =>
+                if self.changelog.is_durable() && (error.wants_room() || error.wants_rebuild()) =>
             {
                 tracing::warn!(%error, "leaving with an older state on disk; nothing is lost");
                 Ok(())
@@ -452,9 +476,8 @@ impl<S: Source, K: Sink, C: Changelog> Detector<S, K, C> {
     fn drain(&mut self) -> Result<(), DetectError> {
         loop {
             self.look_at_the_due()?;
-            let dirty_before = self.tasks.values().map(Task::dirty_accounts).sum::<usize>();
             self.commit()?;
-            if dirty_before < self.settings.max_dirty_accounts {
+            if !self.looks_wait {
                 break;
             }
         }
@@ -552,6 +575,7 @@ fn journey(
     settings: &Settings,
     record: &RecordRef<'_>,
     batch: &mut Batch,
+    dirty_elsewhere: &Dirty,
 ) -> Result<(), DetectError> {
     let origin = &settings.origin;
     if record.offset < task.next_offset && holds(Defence::OrderedOffsets) {
@@ -602,13 +626,17 @@ fn journey(
     }
     // 5. Time may have come for accounts that said nothing. No more of them than
     //    an epoch may hold: the loop looks at the others after its commit.
-    let room = settings
-        .max_dirty_accounts
-        .saturating_sub(task.dirty_accounts());
-    task.fire_dues(rules, room.min(LOOKS_AT_A_TIME), |account, outcome| {
-        batch.take(account, outcome, record, origin);
-    })?;
-    Ok(())
+    loop {
+        let mut dirty = *dirty_elsewhere;
+        dirty.with(task);
+        let room = dirty.room(settings, batch);
+        let more = task.fire_dues(rules, room, |account, outcome| {
+            batch.take(account, outcome, record, origin);
+        })?;
+        if !more || room == 0 {
+            return Ok(());
+        }
+    }
 }
 
 /// Checks what the bytes alone cannot tell: the key and the clock of the sender.

@@ -23,7 +23,7 @@ use std::time::{Duration, Instant};
 
 use churnwatch_core::breaker::Bound;
 use churnwatch_faults::{Defence, Moment, holds, pass};
-use churnwatch_store::{PartitionStore, RowChange, StateDir, StoreError, TaskRow, key};
+use churnwatch_store::{PartitionStore, RestoredRows, Scan, StateDir, StoreError, TaskRow, key};
 
 use crate::{
     dues::Dues,
@@ -34,8 +34,16 @@ use crate::{
     task::Task,
 };
 
-/// Rows written to the store at a time.
+/// Rows written to the store at a time, and the bytes at which it is done with
+/// fewer.
 const ROWS_AT_A_TIME: usize = 2_000;
+const BYTES_AT_A_TIME: usize = 2 << 20;
+
+/// Records of a changelog from which on an empty store is set up for it.
+const BULK_RECORDS: i64 = 20_000;
+
+/// Between two looks at whether a store has sorted itself out.
+const SETTLING_LOOK: Duration = Duration::from_millis(20);
 
 /// The most that a store may hold to be written into the changelog at once, in
 /// bytes: it has to fit into one transaction.
@@ -47,9 +55,14 @@ const ASK: Duration = Duration::from_secs(5);
 /// How long the end of a committed transaction may take to reach the changelog.
 const MARKERS: Duration = Duration::from_secs(30);
 
+/// After this long without it, somebody is asked what keeps it.
+const MARKERS_ARE_LATE: Duration = Duration::from_secs(1);
+
 /// A partition on its way to the committed position.
 pub(crate) struct Restore {
     pub(crate) partition: PartitionId,
+    /// When the group gave it to us, if that is why it is restored.
+    pub(crate) assigned: Option<Instant>,
     stage: Stage,
     /// Whether the store is known to be damaged, and has to go first.
     distrusted: bool,
@@ -60,8 +73,8 @@ pub(crate) struct Restore {
     not_before: Option<Instant>,
     /// Since when the changelog lacks what the group has committed.
     markers_missed: Option<Instant>,
-    /// Rows read from the changelog.
-    pub(crate) rows: u64,
+    /// What it has done so far.
+    pub(crate) work: Work,
     /// Share of the changelog that is read, 0 to 1.
     pub(crate) progress: f64,
 }
@@ -71,6 +84,8 @@ enum Stage {
     Waiting,
     /// Reading the changelog into the store.
     Reading(Box<Reading>),
+    /// All is read, and the store puts it in order.
+    Settling(Box<Settling>),
     /// It cannot go on without a person.
     Stopped,
 }
@@ -86,9 +101,36 @@ struct Reading {
     ground: Ground,
     /// Rows since the last epoch record: not known to be committed as a whole
     /// before it is read.
-    rows: Vec<RowChange>,
+    rows: RestoredRows,
     /// The newest epoch record that was read.
     epoch: Option<TaskRow>,
+    /// Whether the store is set up for many rows.
+    bulk: bool,
+}
+
+struct Settling {
+    store: PartitionStore,
+    /// The position that its rows belong to.
+    row: TaskRow,
+    committed: Option<Committed>,
+    ground: Ground,
+}
+
+/// What a restore has done, and where its time went.
+#[derive(Debug, Default)]
+pub(crate) struct Work {
+    /// Rows read from the changelog.
+    pub(crate) rows: u64,
+    /// Bytes of their keys and values.
+    pub(crate) bytes: u64,
+    /// Waiting for rows and taking them over.
+    pub(crate) reading: Duration,
+    /// Writing them to the store.
+    pub(crate) writing: Duration,
+    /// Reading them back and adding up their digest.
+    pub(crate) proving: Duration,
+    /// What was found then.
+    pub(crate) kept: Scan,
 }
 
 /// The topics under a position.
@@ -134,15 +176,40 @@ impl Restore {
     pub(crate) fn new(partition: PartitionId) -> Self {
         Self {
             partition,
+            assigned: None,
             stage: Stage::Waiting,
             distrusted: false,
             rebuilt: false,
             began: Instant::now(),
             not_before: None,
             markers_missed: None,
-            rows: 0,
+            work: Work::default(),
             progress: 0.0,
         }
+    }
+
+    /// A partition that the group has given us.
+    pub(crate) fn of_assigned(partition: PartitionId) -> Self {
+        Self {
+            assigned: Some(Instant::now()),
+            ..Self::new(partition)
+        }
+    }
+
+    /// The same from the start, with the time that it has taken already.
+    pub(crate) fn again(&self) -> Self {
+        Self {
+            assigned: self.assigned,
+            began: self.began,
+            markers_missed: self.markers_missed,
+            ..Self::new(self.partition)
+        }
+    }
+
+    /// For how long the changelog has kept from us what the group committed.
+    pub(crate) fn held_back(&self) -> Duration {
+        self.markers_missed
+            .map_or(Duration::ZERO, |since| since.elapsed())
     }
 
     pub(crate) fn is_stopped(&self) -> bool {
@@ -193,6 +260,7 @@ impl Restore {
             }
             Stage::Waiting => self.begin(source, changelog, place),
             Stage::Reading(reading) => self.read(*reading, source, changelog, place, budget),
+            Stage::Settling(settling) => self.settle(*settling, source, place),
         };
         match result {
             Err(RestoreError::Store(error)) if error.wants_rebuild() && !self.rebuilt => {
@@ -331,16 +399,29 @@ impl Restore {
         }
         if let Some(mark) = target
             && span.1 <= mark.changelog_offset
-            && self
-                .markers_missed
-                .get_or_insert_with(Instant::now)
-                .elapsed()
-                < MARKERS
         {
             // The broker makes a transaction visible in one topic after the
             // other: the offsets are committed already, the changelog not yet.
-            changelog.end();
-            return Ok(Step::Going);
+            let missed = self
+                .markers_missed
+                .get_or_insert_with(Instant::now)
+                .elapsed();
+            if missed > MARKERS_ARE_LATE {
+                self.refuse_held_back(changelog, mark.changelog_offset)?;
+            }
+            if missed < MARKERS {
+                changelog.end();
+                if missed > MARKERS_ARE_LATE {
+                    self.wait(MARKERS_ARE_LATE);
+                }
+                return Ok(Step::Going);
+            }
+        } else {
+            self.markers_missed = None;
+        }
+        if target.is_none() {
+            // Behind an open transaction there may be a newer epoch record.
+            self.refuse_held_back(changelog, span.1)?;
         }
         if after >= 0 && span.0 > after + 1 && target.is_some() {
             // Compaction may have dropped deletions that this store has not
@@ -355,16 +436,39 @@ impl Restore {
         // What was read from its first record is all there is to read.
         let lacks_rows =
             after >= 0 && differ(then.changelog.as_deref(), topics.changelog.as_deref());
+        let bulk = store.task().is_none() && span.1 - span.0 >= BULK_RECORDS;
+        if bulk {
+            store = store.begin_bulk()?;
+        }
         self.stage = Stage::Reading(Box::new(Reading {
             store,
             target,
             committed,
             span,
             ground: Ground { topics, lacks_rows },
-            rows: Vec::new(),
+            rows: RestoredRows::default(),
             epoch: None,
+            bulk,
         }));
         Ok(Step::Going)
+    }
+
+    /// Waits where an open transaction keeps the end of the changelog from
+    /// readers: what stands there cannot be told from what was trimmed.
+    fn refuse_held_back<C: Changelog>(
+        &mut self,
+        changelog: &mut C,
+        offset: i64,
+    ) -> Result<(), SourceError> {
+        if !changelog.is_held_back(self.partition, offset)? {
+            return Ok(());
+        }
+        self.markers_missed.get_or_insert_with(Instant::now);
+        Err(SourceError::Retry(format!(
+            "a transaction left open keeps the changelog of partition {} from offset {offset} on \
+             from every reader",
+            self.partition
+        )))
     }
 
     fn read<S: Source, C: Changelog>(
@@ -386,10 +490,12 @@ impl Restore {
                 target,
                 ..
             } = &mut reading;
-            let mut count = 0_u64;
+            let (mut count, mut bytes) = (0, 0);
             let partition = self.partition.0;
+            let began = Instant::now();
             let read = changelog.read(left, &mut |offset, key, value| {
                 count += 1;
+                bytes += key.len() + value.map_or(0, <[u8]>::len);
                 last_offset = Some(offset);
                 if key == key::task() {
                     match value.map(|value| TaskRow::decode(value, partition)) {
@@ -406,19 +512,18 @@ impl Restore {
                         return Visit::Stop;
                     }
                 } else {
-                    rows.push(RowChange {
-                        key: key.to_vec(),
-                        value: value.map(<[u8]>::to_vec),
-                    });
+                    failed = rows.push(partition, key, value).err();
                 }
-                let full = rows.len() >= ROWS_AT_A_TIME;
+                let full = rows.len() >= ROWS_AT_A_TIME || rows.bytes() >= BYTES_AT_A_TIME;
                 if full || failed.is_some() {
                     Visit::Stop
                 } else {
                     Visit::More
                 }
             })?;
-            self.rows += count;
+            self.work.rows += count;
+            self.work.bytes += bytes as u64;
+            self.work.reading += began.elapsed();
             if let Some(error) = failed {
                 return Err(error.into());
             }
@@ -426,9 +531,9 @@ impl Restore {
                 let (first, end) = reading.span;
                 self.progress = (offset - first + 1) as f64 / (end - first).max(1) as f64;
             }
-            reading
-                .store
-                .restore_rows(&std::mem::take(&mut reading.rows))?;
+            let began = Instant::now();
+            reading.store.restore(&mut reading.rows)?;
+            self.work.writing += began.elapsed();
             pass(Moment::DuringRestore);
             let reached = match (reading.target, &reading.epoch) {
                 (Some(target), Some(row)) => {
@@ -462,6 +567,7 @@ impl Restore {
             committed,
             epoch,
             ground,
+            bulk,
             ..
         } = reading;
         let partition = self.partition;
@@ -516,7 +622,10 @@ impl Restore {
             (None, None) => match store.task() {
                 // An empty changelog: the store is at its newest, or this is
                 // the first start ever.
-                None => return self.finish(store, committed, source, place, ground),
+                None => {
+                    let store = if bulk { store.end_bulk()? } else { store };
+                    return self.finish(store, committed, source, place, ground);
+                }
                 Some(row) if row.changelog_offset < 0 => row.clone(),
                 Some(_) => {
                     return Ok(Step::Stopped(format!(
@@ -528,12 +637,64 @@ impl Restore {
             },
         };
         row.check_partitions(place.partitions)?;
+        if bulk {
+            let began = Instant::now();
+            store.flush_bulk()?;
+            self.work.writing += began.elapsed();
+            self.stage = Stage::Settling(Box::new(Settling {
+                store,
+                row,
+                committed,
+                ground,
+            }));
+            return Ok(Step::Going);
+        }
+        self.prove(store, &row, committed, source, place, ground)
+    }
+
+    /// Waits until the store has put in order what it was given.
+    fn settle<S: Source>(
+        &mut self,
+        settling: Settling,
+        source: &mut S,
+        place: &Place<'_>,
+    ) -> Result<Step, RestoreError> {
+        let began = Instant::now();
+        if !settling.store.is_bulk_settled()? {
+            self.work.writing += SETTLING_LOOK;
+            self.wait(SETTLING_LOOK);
+            self.stage = Stage::Settling(Box::new(settling));
+            return Ok(Step::Going);
+        }
+        let Settling {
+            store,
+            row,
+            committed,
+            ground,
+        } = settling;
+        let store = store.end_bulk()?;
+        self.work.writing += began.elapsed();
+        self.prove(store, &row, committed, source, place, ground)
+    }
+
+    /// Reads all rows back, and takes over the position that they belong to.
+    fn prove<S: Source>(
+        &mut self,
+        mut store: PartitionStore,
+        row: &TaskRow,
+        committed: Option<Committed>,
+        source: &mut S,
+        place: &Place<'_>,
+        ground: Ground,
+    ) -> Result<Step, RestoreError> {
+        let began = Instant::now();
         let mut dues = Dues::default();
-        store.finish_restore(&row, &mut |account, due| {
+        self.work.kept = store.finish_restore(row, &mut |account, due| {
             if let Some(due) = due {
-                dues.push(due, account);
+                dues.push(due, &account);
             }
         })?;
+        self.work.proving += began.elapsed();
         self.ready(store, dues, committed, source, place, ground)
     }
 
@@ -546,12 +707,14 @@ impl Restore {
         place: &Place<'_>,
         ground: Ground,
     ) -> Result<Step, RestoreError> {
+        let began = Instant::now();
         let mut dues = Dues::default();
-        store.verify(&mut |account, due| {
+        self.work.kept = store.verify(&mut |account, due| {
             if let Some(due) = due {
-                dues.push(due, account);
+                dues.push(due, &account);
             }
         })?;
+        self.work.proving += began.elapsed();
         self.ready(store, dues, committed, source, place, ground)
     }
 

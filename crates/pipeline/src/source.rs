@@ -205,6 +205,13 @@ pub trait Source {
         BTreeMap::new()
     }
 
+    /// For how long the committed records of each partition have not moved
+    /// although others stand behind them, as far as it is known without asking:
+    /// a transaction was left open there.
+    fn held_back(&mut self) -> BTreeMap<PartitionId, Duration> {
+        BTreeMap::new()
+    }
+
     /// Leaves the group and closes, within a bound.
     fn close(&mut self);
 }
@@ -236,6 +243,15 @@ pub trait Changelog {
     /// The log to which the epoch record belongs that was handed over last.
     fn log_id(&self) -> Option<String> {
         None
+    }
+
+    /// Whether a record stands at `offset` or behind it that a transaction
+    /// keeps from readers of committed records.
+    ///
+    /// # Errors
+    /// As [`Source::poll`].
+    fn is_held_back(&mut self, _partition: PartitionId, _offset: i64) -> Result<bool, SourceError> {
+        Ok(false)
     }
 
     /// Stops reading.

@@ -6,7 +6,9 @@ use churnwatch_core::{
     time::DAY_MS,
     watermark::{TaskTime, Timeliness},
 };
-use churnwatch_store::{Accounts, PartitionStore, RowChange, StoreError, TaskRow, key};
+use churnwatch_store::{
+    Accounts, CacheBounds, PartitionStore, RowChange, StoreError, TaskRow, key,
+};
 
 use crate::{
     breaker::Guard,
@@ -142,7 +144,7 @@ impl Task {
         }
         took(churnwatch_core::apply(account, rules, Input::Event(event)));
         if let Some(due) = account.next_due().filter(|&due| Some(due) != due_before) {
-            self.dues.push(due, event.account.clone());
+            self.dues.push(due, &event.account);
         }
         Ok(())
     }
@@ -178,7 +180,7 @@ impl Task {
                 self.moved = true;
                 close_days(account, rules, due, |outcome| took(&id, outcome));
                 if let Some(next) = account.next_due() {
-                    self.dues.push(next, id);
+                    self.dues.push(next, &id);
                 }
             }
         }
@@ -195,9 +197,29 @@ impl Task {
         self.accounts.dirty_len()
     }
 
+    /// Memory of the accounts changed since the last commit, in bytes, roughly.
+    pub(crate) fn dirty_bytes(&self) -> usize {
+        self.accounts.dirty_bytes()
+    }
+
     /// Accounts held decoded.
     pub(crate) fn cached_accounts(&self) -> usize {
         self.accounts.len()
+    }
+
+    /// Memory of the accounts held decoded, in bytes, roughly.
+    pub(crate) fn cached_bytes(&self) -> usize {
+        self.accounts.bytes()
+    }
+
+    /// Memory of the due times, in bytes.
+    pub(crate) fn due_bytes(&self) -> usize {
+        self.dues.bytes()
+    }
+
+    /// Keeps so many accounts decoded from now on.
+    pub(crate) fn set_cache(&mut self, bounds: CacheBounds) {
+        self.accounts.set_bounds(bounds);
     }
 
     /// Its part of the epoch about to be committed; `None` when nothing moved.

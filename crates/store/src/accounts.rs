@@ -11,6 +11,10 @@
 //! come in an order that depends on the log alone. Clean accounts may be
 //! dropped at any time: the store has them. The least recently used go first.
 //!
+//! What is kept is bounded by number and by bytes: an account of ten users and
+//! one of a hundred thousand are not the same. Dirty accounts are never dropped;
+//! whoever fills the cache commits when [`Accounts::dirty_bytes`] is too much.
+//!
 //! ```text
 //!          load_for_change            changes, then committed
 //!   clean ----------------> dirty -----------------------------> clean -> evicted
@@ -33,13 +37,28 @@ use crate::{
     row::{self, RowChange},
 };
 
+/// How much is kept decoded in one partition.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct CacheBounds {
+    /// Number of accounts; an eighth more between clearings.
+    pub accounts: usize,
+    /// Their memory in bytes, roughly; more only by what is dirty.
+    pub bytes: usize,
+}
+
+/// What a slot takes beside the account: its place in the index and in the
+/// lists, in bytes.
+const SLOT_BYTES: usize = 128;
+
 /// Decoded accounts of one partition, with what changed since the last commit.
 pub struct Accounts {
-    /// Clean accounts beyond this number are dropped.
-    capacity: usize,
+    bounds: CacheBounds,
+    /// Memory of all slots, and of the dirty ones, in bytes, roughly.
+    bytes: usize,
+    dirty_bytes: usize,
     /// Where in `slots` an account is. Its order is random, and never shows.
     index: HashMap<AccountId, usize, RandomState>,
-    slots: Vec<Option<Slot>>,
+    slots: Vec<Option<Box<Slot>>>,
     free: Vec<usize>,
     /// Slots of dirty accounts, in the order in which they became dirty.
     dirty: Vec<usize>,
@@ -53,20 +72,33 @@ struct Slot {
     stored: bool,
     dirty: bool,
     last_load: u64,
+    /// Its memory as of the last load or commit, in bytes, roughly.
+    bytes: usize,
 }
 
 impl Accounts {
-    /// Keeps up to `capacity` accounts decoded (an eighth more between
-    /// clearings), and as many as are dirty.
-    pub fn new(capacity: usize) -> Self {
+    /// Keeps up to `accounts` accounts decoded (an eighth more between
+    /// clearings), and as many as are dirty, whatever their size.
+    pub fn new(accounts: usize) -> Self {
         Self {
-            capacity,
+            bounds: CacheBounds {
+                accounts,
+                bytes: usize::MAX,
+            },
+            bytes: 0,
+            dirty_bytes: 0,
             index: HashMap::default(),
             slots: Vec::new(),
             free: Vec::new(),
             dirty: Vec::new(),
             loads: 0,
         }
+    }
+
+    /// Keeps so much from now on.
+    pub fn set_bounds(&mut self, bounds: CacheBounds) {
+        self.bounds = bounds;
+        self.make_room();
     }
 
     /// An account to look at; one that was never seen if the store has none.
@@ -95,6 +127,7 @@ impl Accounts {
         let at = self.slot_of(store, id)?;
         if !self.slot(at).dirty {
             self.slot(at).dirty = true;
+            self.dirty_bytes += self.slot(at).bytes;
             self.dirty.push(at);
         }
         Ok(&mut self.slot(at).state)
@@ -107,7 +140,11 @@ impl Accounts {
     /// [`StoreError::Encode`].
     pub fn changes(&self) -> Result<Vec<RowChange>, StoreError> {
         let mut changes = Vec::with_capacity(self.dirty.len() * 2);
-        for slot in self.dirty.iter().filter_map(|&at| self.slots[at].as_ref()) {
+        for slot in self
+            .dirty
+            .iter()
+            .filter_map(|&at| self.slots[at].as_deref())
+        {
             changes_of(&slot.state, slot.stored, &mut changes)?;
         }
         Ok(changes)
@@ -118,6 +155,7 @@ impl Accounts {
         for at in std::mem::take(&mut self.dirty) {
             let slot = self.slot(at);
             slot.dirty = false;
+            let before = slot.bytes;
             if is_touched(&slot.state.touched) {
                 slot.stored = !is_gone(&slot.state);
                 if slot.state.touched.seats {
@@ -127,8 +165,12 @@ impl Accounts {
                         .for_each(|seat| seat.touched = false);
                 }
                 slot.state.touched = Touched::default();
+                slot.bytes = slot.state.memory_bytes() + SLOT_BYTES;
             }
+            let after = slot.bytes;
+            self.bytes = self.bytes + after - before;
         }
+        self.dirty_bytes = 0;
         self.make_room();
     }
 
@@ -139,6 +181,8 @@ impl Accounts {
         self.slots.clear();
         self.free.clear();
         self.dirty.clear();
+        self.bytes = 0;
+        self.dirty_bytes = 0;
     }
 
     /// Accounts that are decoded.
@@ -149,6 +193,17 @@ impl Accounts {
     /// Whether no account is decoded.
     pub fn is_empty(&self) -> bool {
         self.index.is_empty()
+    }
+
+    /// Memory of what is decoded, in bytes, roughly.
+    pub fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// Memory of the accounts handed out for change since the last commit, as
+    /// it was then, in bytes, roughly.
+    pub fn dirty_bytes(&self) -> usize {
+        self.dirty_bytes
     }
 
     /// Accounts handed out for change since the last commit.
@@ -172,12 +227,18 @@ impl Accounts {
     }
 
     fn insert(&mut self, id: &AccountId, stored: Option<AccountState>) -> usize {
-        let slot = Some(Slot {
-            stored: stored.is_some(),
-            state: stored.unwrap_or_else(|| AccountState::unseen(id.clone())),
+        let is_stored = stored.is_some();
+        let state = stored.unwrap_or_else(|| AccountState::unseen(id.clone()));
+        let bytes = state.memory_bytes() + SLOT_BYTES;
+        self.bytes += bytes;
+        // Boxed, since the list of slots takes twice its size while it grows.
+        let slot = Some(Box::new(Slot {
+            state,
+            stored: is_stored,
             dirty: false,
             last_load: self.loads,
-        });
+            bytes,
+        }));
         let at = match self.free.pop() {
             Some(at) => {
                 self.slots[at] = slot;
@@ -198,33 +259,58 @@ impl Accounts {
             .expect("the index and the dirty list name filled slots only")
     }
 
-    /// Drops the least recently used clean accounts beyond the capacity, an
+    /// Drops the least recently used clean accounts beyond the bounds, an
     /// eighth of it at a time: finding them takes a pass over all.
     fn make_room(&mut self) {
-        let beyond = self.len().saturating_sub(self.capacity);
-        let clean = self.len() - self.dirty.len();
-        let drop = beyond.min(clean);
-        if drop == 0 || drop < self.capacity / 8 {
+        let (too_many, too_large) = (self.too_many(), self.too_large());
+        if too_many == 0 && too_large == 0 {
             return;
         }
-        let mut loads: Vec<u64> = self
-            .slots
-            .iter()
-            .flatten()
-            .filter(|slot| !slot.dirty)
-            .map(|slot| slot.last_load)
-            .collect();
-        let (_, &mut newest_to_drop, _) = loads.select_nth_unstable(drop - 1);
+        let clean = |slot: &&Box<Slot>| !slot.dirty;
+        let slots = self.slots.iter().flatten().filter(clean);
+        let mut by_load: Vec<(u64, usize)> =
+            slots.map(|slot| (slot.last_load, slot.bytes)).collect();
+        by_load.sort_unstable();
+        let mut newest_to_drop = 0;
+        let mut freed = 0;
+        for (dropped, (load, bytes)) in by_load.into_iter().enumerate() {
+            if dropped >= too_many && freed >= too_large {
+                break;
+            }
+            freed += bytes;
+            newest_to_drop = load;
+        }
         for (at, place) in self.slots.iter_mut().enumerate() {
             if place
                 .as_ref()
                 .is_some_and(|slot| !slot.dirty && slot.last_load <= newest_to_drop)
                 && let Some(slot) = place.take()
             {
+                self.bytes -= slot.bytes;
                 self.index.remove(&slot.state.id);
                 self.free.push(at);
             }
         }
+    }
+
+    /// How many clean accounts must go by their number.
+    fn too_many(&self) -> usize {
+        let most = self.bounds.accounts;
+        let clean = self.len() - self.dirty.len();
+        let beyond = self.len().saturating_sub(most).min(clean);
+        if beyond < most / 8 { 0 } else { beyond }
+    }
+
+    /// How many bytes of clean accounts must go: down to seven eighths, so that
+    /// it is not begun again at once.
+    fn too_large(&self) -> usize {
+        let most = self.bounds.bytes;
+        if self.bytes <= most {
+            return 0;
+        }
+        let clean = self.bytes - self.dirty_bytes.min(self.bytes);
+        let beyond = (self.bytes - most / 8 * 7).min(clean);
+        if beyond < most / 8 { 0 } else { beyond }
     }
 }
 
@@ -391,7 +477,10 @@ mod tests {
         assert_eq!(store.scan(&mut |_, _| {}).unwrap().rows, 3);
         assert_eq!(accounts.changes().unwrap(), [], "once is enough");
         // One that is not known leaves nothing behind either.
-        accounts.load_for_change(&store, &"b".into()).unwrap().erase();
+        accounts
+            .load_for_change(&store, &"b".into())
+            .unwrap()
+            .erase();
         assert_eq!(commit(&mut store, &mut accounts).unwrap(), []);
     }
 
@@ -478,6 +567,61 @@ mod tests {
                 .as_millis(),
             1
         );
+    }
+
+    #[test]
+    fn large_accounts_make_room_by_their_bytes() {
+        let (_state, mut store) = store();
+        let mut accounts = Accounts::new(1_000);
+        let id = |n: usize| AccountId::from(&*format!("account-{n}"));
+        for n in 0..50 {
+            let account = accounts.load_for_change(&store, &id(n)).unwrap();
+            change(account, 1);
+            for user in 0..if n == 0 { 500 } else { 1 } {
+                account.user_acts(&(&*format!("user-{user}")).into(), Day(0), 1);
+            }
+        }
+        commit(&mut store, &mut accounts).unwrap();
+        let all = accounts.bytes();
+        accounts.load(&store, &id(0)).unwrap();
+        let large = accounts.slots[accounts.index[&id(0)]]
+            .as_ref()
+            .unwrap()
+            .bytes;
+        assert!(large > 500 * 100, "{large}");
+
+        let bytes = large + (all - large) / 2;
+        accounts.set_bounds(CacheBounds {
+            accounts: 1_000,
+            bytes,
+        });
+        assert!(accounts.bytes() <= bytes, "{} of {bytes}", accounts.bytes());
+        assert!(accounts.index.contains_key(&id(0)), "it was used last");
+        for n in 1..50 {
+            accounts.load(&store, &id(n)).unwrap();
+            assert!(accounts.bytes() <= bytes + bytes / 8);
+        }
+        assert!(!accounts.index.contains_key(&id(0)));
+        let sum: usize = accounts.slots.iter().flatten().map(|slot| slot.bytes).sum();
+        assert_eq!(accounts.bytes(), sum);
+    }
+
+    #[test]
+    fn what_is_dirty_is_counted_in_bytes_until_the_commit() {
+        let (_state, mut store) = store();
+        let mut accounts = Accounts::new(10);
+        for name in ["a", "b"] {
+            change(accounts.load_for_change(&store, &name.into()).unwrap(), 1);
+            change(accounts.load_for_change(&store, &name.into()).unwrap(), 2);
+        }
+        assert_eq!(accounts.dirty_bytes(), accounts.bytes());
+        commit(&mut store, &mut accounts).unwrap();
+        assert_eq!(accounts.dirty_bytes(), 0);
+        assert!(accounts.bytes() > 0);
+        accounts.load_for_change(&store, &"a".into()).unwrap();
+        assert!(accounts.dirty_bytes() > 0 && accounts.dirty_bytes() < accounts.bytes());
+        accounts.discard();
+        assert_eq!((accounts.bytes(), accounts.dirty_bytes()), (0, 0));
     }
 
     #[test]

@@ -48,10 +48,26 @@ pub(crate) struct Shared {
     /// Whether nothing may be changed in it.
     read_only: bool,
     /// Databases of the partitions that are open.
-    open: Mutex<BTreeMap<i32, Weak<DB>>>,
+    open: Mutex<BTreeMap<i32, OpenPartition>>,
     lock: Mutex<lock::DirLock>,
     /// Deletes the directory, after all else here is dropped.
     _throw_away: Option<tempfile::TempDir>,
+}
+
+/// A partition's database that is open.
+struct OpenPartition {
+    db: Weak<DB>,
+    /// How it was opened.
+    mode: Mode,
+}
+
+/// What a database is set up for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Mode {
+    /// Reads and commits in turn.
+    Live,
+    /// Many rows in any order, which nobody reads meanwhile.
+    Bulk,
 }
 
 impl StateDir {
@@ -211,8 +227,10 @@ impl StateDir {
             ..MemoryUse::default()
         };
         let open = self.0.open();
-        for (&partition, db) in open.iter() {
-            let Some(db) = db.upgrade() else { continue };
+        for (&partition, entry) in open.iter() {
+            let Some(db) = entry.db.upgrade() else {
+                continue;
+            };
             let property = |name: &rocksdb::properties::PropName| {
                 let value = db.property_int_value(name);
                 value
@@ -235,26 +253,17 @@ impl Shared {
         self: Arc<Self>,
         partition: i32,
     ) -> Result<PartitionStore, StoreError> {
-        let path = self.path.join(directory_of(partition));
         let (db, registration) = {
             let mut open = self.open();
             if open.contains_key(&partition) {
                 return Err(StoreError::PartitionOpen { partition });
             }
-            let options = self.options.rocksdb(&self.memory, open.len() + 1);
-            let rows = rocksdb::DEFAULT_COLUMN_FAMILY_NAME;
-            let opened = if self.read_only {
-                let rows = [(rows, options.clone())];
-                DB::open_cf_with_opts_for_read_only(&options, &path, rows, false)
-            } else {
-                self.hold()?;
-                refuse_remains(partition, &path)?;
-                let rows = ColumnFamilyDescriptor::new(rows, options.clone());
-                DB::open_cf_descriptors(&options, &path, [rows])
+            let db = self.open_database(partition, open.len() + 1, Mode::Live)?;
+            let entry = OpenPartition {
+                db: Arc::downgrade(&db),
+                mode: Mode::Live,
             };
-            let db = opened.map_err(|e| StoreError::rocksdb(partition, &path, e))?;
-            let db = Arc::new(db);
-            open.insert(partition, Arc::downgrade(&db));
+            open.insert(partition, entry);
             let registration = Registration {
                 partition,
                 shared: self.clone(),
@@ -263,6 +272,52 @@ impl Shared {
             (db, registration)
         };
         PartitionStore::new(db, registration)
+    }
+
+    /// Closes the database of a partition that is open and opens it for
+    /// something else. `closed` must be the last handle.
+    pub(crate) fn reopen_partition(
+        &self,
+        partition: i32,
+        closed: Arc<DB>,
+        mode: Mode,
+    ) -> Result<Arc<DB>, StoreError> {
+        // Whoever else takes a handle for a moment does so under this lock.
+        let mut open = self.open();
+        drop(closed);
+        let db = self.open_database(partition, open.len(), mode)?;
+        let entry = OpenPartition {
+            db: Arc::downgrade(&db),
+            mode,
+        };
+        open.insert(partition, entry);
+        Ok(db)
+    }
+
+    fn open_database(
+        &self,
+        partition: i32,
+        open: usize,
+        mode: Mode,
+    ) -> Result<Arc<DB>, StoreError> {
+        let path = self.path.join(directory_of(partition));
+        let mut options = self.options.rocksdb(&self.memory, open);
+        if mode == Mode::Bulk {
+            self.options.for_bulk(&mut options);
+        }
+        let rows = rocksdb::DEFAULT_COLUMN_FAMILY_NAME;
+        let opened = if self.read_only {
+            let rows = [(rows, options.clone())];
+            DB::open_cf_with_opts_for_read_only(&options, &path, rows, false)
+        } else {
+            self.hold()?;
+            refuse_remains(partition, &path)?;
+            let rows = ColumnFamilyDescriptor::new(rows, options.clone());
+            DB::open_cf_descriptors(&options, &path, [rows])
+        };
+        opened
+            .map(Arc::new)
+            .map_err(|e| StoreError::rocksdb(partition, &path, e))
     }
 
     pub(crate) fn remove_partition(&self, partition: i32) -> Result<(), StoreError> {
@@ -283,13 +338,16 @@ impl Shared {
 
     /// Gives each open partition its share of the write buffers, where the
     /// share has changed since `before` partitions were open.
-    fn divide_write_buffers(&self, open: &BTreeMap<i32, Weak<DB>>, before: usize) {
+    fn divide_write_buffers(&self, open: &BTreeMap<i32, OpenPartition>, before: usize) {
         let share = self.options.write_buffer_share(open.len());
         if self.read_only || share == self.options.write_buffer_share(before) {
             return;
         }
-        for (partition, db) in open {
-            let Some(db) = db.upgrade() else { continue };
+        let live = open.iter().filter(|(_, entry)| entry.mode == Mode::Live);
+        for (partition, entry) in live {
+            let Some(db) = entry.db.upgrade() else {
+                continue;
+            };
             if let Err(error) = db.set_options(&[("write_buffer_size", &share.to_string())]) {
                 // The old share stays in force; the bound for the process holds all the same.
                 tracing::warn!(partition, %error, "cannot change the size of a write buffer");
@@ -348,7 +406,7 @@ impl Shared {
 
     /// Nothing is left half-done under this lock, so a panic while it was held
     /// does no harm.
-    fn open(&self) -> MutexGuard<'_, BTreeMap<i32, Weak<DB>>> {
+    fn open(&self) -> MutexGuard<'_, BTreeMap<i32, OpenPartition>> {
         self.open.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

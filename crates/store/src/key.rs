@@ -114,12 +114,31 @@ pub(crate) fn user_of_seat<'k>(key: &'k [u8], seats: &[u8]) -> Result<&'k str, B
 /// # Errors
 /// The bytes are not what one of the functions of this module writes.
 pub fn parse(key: &[u8]) -> Result<RowKey, BadKey> {
+    Ok(match split(key)? {
+        KeyParts::Hot(account) => RowKey::Hot(AccountId::from(account)),
+        KeyParts::History(account) => RowKey::History(AccountId::from(account)),
+        KeyParts::Seat(account, user) => RowKey::Seat(AccountId::from(account), UserId::from(user)),
+        KeyParts::Task => RowKey::Task,
+    })
+}
+
+/// As [`RowKey`], where it stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum KeyParts<'k> {
+    Hot(&'k str),
+    History(&'k str),
+    Seat(&'k str, &'k str),
+    Task,
+}
+
+/// As [`parse`], without a copy: for passes over all rows.
+pub(crate) fn split(key: &[u8]) -> Result<KeyParts<'_>, BadKey> {
     let Some((&tag, rest)) = key.split_first() else {
         return Err(bad("empty", key));
     };
     if tag == Table::Task.tag() {
         return if rest.is_empty() {
-            Ok(RowKey::Task)
+            Ok(KeyParts::Task)
         } else {
             Err(bad("too long", key))
         };
@@ -133,17 +152,16 @@ pub fn parse(key: &[u8]) -> Result<RowKey, BadKey> {
     };
     let account = std::str::from_utf8(account).map_err(|_| bad("account is not UTF-8", key))?;
     let user = std::str::from_utf8(user).map_err(|_| bad("user is not UTF-8", key))?;
-    let account = AccountId::from(account);
     if tag == Table::Seat.tag() {
-        return Ok(RowKey::Seat(account, UserId::from(user)));
+        return Ok(KeyParts::Seat(account, user));
     }
     if !user.is_empty() {
         return Err(bad("too long", key));
     }
     if tag == Table::Hot.tag() {
-        Ok(RowKey::Hot(account))
+        Ok(KeyParts::Hot(account))
     } else if tag == Table::History.tag() {
-        Ok(RowKey::History(account))
+        Ok(KeyParts::History(account))
     } else {
         Err(bad("unknown table", key))
     }

@@ -20,8 +20,9 @@
 //! # Flow
 //!
 //! ```text
-//! assignment   StateDir::partition -> [restore_rows ...] -> finish_restore   (behind the committed position)
-//!                                  -> verify                                 (at it)      both yield the dues
+//! assignment   StateDir::partition -> [restore ...] -> finish_restore   (behind the committed position)
+//!                                  -> verify                            (at it)      both yield the dues
+//!              an empty one in between: begin_bulk -> [restore ...] -> flush_bulk -> is_bulk_settled -> end_bulk
 //! an event     Accounts::load_for_change -> core::apply
 //! a commit     Accounts::changes -> PartitionStore::digest_after
 //!                -> the Kafka transaction, elsewhere
@@ -74,11 +75,11 @@ mod task;
 mod testing;
 mod version;
 
-pub use accounts::Accounts;
+pub use accounts::{Accounts, CacheBounds};
 pub use dir::StateDir;
 pub use error::StoreError;
 pub use options::{MemoryUse, StoreOptions};
-pub use partition::{PartitionStore, Scan};
+pub use partition::{PartitionStore, RestoredRows, Scan};
 pub use row::RowChange;
 pub use show::show;
 pub use task::TaskRow;

@@ -1,6 +1,9 @@
 //! Memory and background work of the store, and how RocksDB is set up for it.
 
-use rocksdb::{BlockBasedOptions, Cache, DBCompressionType, LogLevel, Options, WriteBufferManager};
+use rocksdb::{
+    BlockBasedOptions, Cache, DBCompressionType, LogLevel, MemtableFactory, Options,
+    WriteBufferManager,
+};
 
 use crate::version::StateVersion;
 
@@ -9,6 +12,9 @@ const MIB: usize = 1 << 20;
 /// Files a partition's database keeps open. Descriptors are a process-wide
 /// good, often limited to 1,024.
 const OPEN_FILES: i32 = 256;
+
+/// Files of a bulk load at which they are merged.
+const BULK_FILES: i32 = 8;
 
 /// Bounds of what the state of one process may take.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -129,6 +135,27 @@ impl StoreOptions {
         options.set_max_log_file_size(MIB);
         options.set_keep_log_file_num(2);
         options
+    }
+
+    /// Sets a database up for many rows in any order that nobody reads
+    /// meanwhile: they are put down as they come and sorted when they are
+    /// flushed, and no write waits for a compaction.
+    pub(crate) fn for_bulk(&self, options: &mut Options) {
+        options.set_memtable_factory(MemtableFactory::Vector);
+        options.set_allow_concurrent_memtable_write(false);
+        options.set_write_buffer_size(self.bulk_buffer());
+        options.set_level_zero_file_num_compaction_trigger(BULK_FILES);
+        options.set_level_zero_slowdown_writes_trigger(i32::MAX);
+        options.set_level_zero_stop_writes_trigger(i32::MAX);
+        options.set_soft_pending_compaction_bytes_limit(0);
+        options.set_hard_pending_compaction_bytes_limit(0);
+    }
+
+    /// The size at which a partition that is loaded in bulk flushes, in bytes.
+    /// Large, since each flush makes a file that spans all keys; a few
+    /// partitions are loaded at a time, and each has three.
+    fn bulk_buffer(&self) -> usize {
+        (self.write_buffer_bytes / 8).clamp(MIB, 64 * MIB)
     }
 }
 

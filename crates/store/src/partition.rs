@@ -15,7 +15,7 @@ use churnwatch_core::{
 use churnwatch_faults::{Defence, Moment, holds, pass};
 use rocksdb::{ColumnFamily, DB, FlushOptions, ReadOptions, WriteBatch, WriteOptions, properties};
 
-pub use self::restore::Scan;
+pub use self::restore::{RestoredRows, Scan};
 use crate::{
     digest::{self, Digest},
     dir::Registration,
@@ -202,12 +202,7 @@ impl PartitionStore {
     /// # Errors
     /// Those of RocksDB.
     pub fn is_strained(&self) -> Result<bool, StoreError> {
-        let level_0 = self
-            .db
-            .property_value(properties::num_files_at_level(0))
-            .map_err(|e| self.failed(e))?
-            .and_then(|files| files.parse::<u64>().ok());
-        Ok(level_0.is_some_and(|files| files >= LEVEL_0_FILES_STRAINED)
+        Ok(self.level_0_files()? >= LEVEL_0_FILES_STRAINED
             || self.property(properties::ACTUAL_DELAYED_WRITE_RATE)? > 0
             || self.property(properties::IS_WRITE_STOPPED)? > 0)
     }
@@ -327,6 +322,14 @@ impl PartitionStore {
             .property_int_value(name)
             .map_err(|e| self.failed(e))?;
         Ok(value.unwrap_or_default())
+    }
+
+    fn level_0_files(&self) -> Result<u64, StoreError> {
+        let files = self
+            .db
+            .property_value(properties::num_files_at_level(0))
+            .map_err(|e| self.failed(e))?;
+        Ok(files.and_then(|files| files.parse().ok()).unwrap_or(0))
     }
 
     fn failed(&self, source: rocksdb::Error) -> StoreError {

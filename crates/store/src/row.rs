@@ -68,8 +68,7 @@ pub(crate) fn encode_as(
     version: u8,
     row: &impl Serialize,
 ) -> Result<Vec<u8>, StoreError> {
-    postcard::to_extend(row, vec![version])
-        .map_err(|source| StoreError::Encode { table, source })
+    postcard::to_extend(row, vec![version]).map_err(|source| StoreError::Encode { table, source })
 }
 
 /// The row in `value`; `account` and `partition` are for the error only.

@@ -139,7 +139,10 @@ mod tests {
         };
         task.breaker.count(bound, 9, true);
         let new = task.encode(StateVersion::NEWEST).unwrap();
-        assert_eq!((new[0], TaskRow::decode(&new, 0).unwrap()), (2, task.clone()));
+        assert_eq!(
+            (new[0], TaskRow::decode(&new, 0).unwrap()),
+            (2, task.clone())
+        );
         let old = task.encode(StateVersion::OLDEST).unwrap();
         task.breaker = Breaker::default();
         assert_eq!((old[0], TaskRow::decode(&old, 0).unwrap()), (1, task));

@@ -101,6 +101,13 @@ declare_metrics! {
     /// Wall-clock time less the lowest watermark of the partition.
     watermark_lag_seconds: ByPartition<GaugeVec> { unit: Unit::Seconds, labels: [PARTITION] }
 
+    /// For how long the last stable offset of the log's partition has not moved although records
+    /// stand behind it: a transaction was left open. 0 where nothing waits.
+    stable_offset_age_seconds: ByPartition<GaugeVec> { unit: Unit::Seconds, labels: [PARTITION] }
+    /// For how long the changelog's partition, while it is being restored, has kept back what was
+    /// committed.
+    changelog_stable_offset_age_seconds: ByPartition<GaugeVec> { unit: Unit::Seconds, labels: [PARTITION] }
+
     // Assignment and restore.
 
     /// Partitions assigned to this process.
@@ -115,7 +122,10 @@ declare_metrics! {
     restore_rows_total: ByPartition<IntCounterVec> { unit: Unit::Of("rows"), labels: [PARTITION] }
     /// How much of the partition's restore is done, from 0 to 1.
     restore_progress_ratio: ByPartition<GaugeVec> { unit: Unit::Ratio, labels: [PARTITION] }
-    /// Time from the assignment of a partition to its first record read.
+    /// Time from the assignment of a partition by the group until it is read on, its restore and
+    /// every wait included.
+    handover_seconds: Histogram { unit: Unit::Seconds, buckets: RESTORE_SECONDS }
+    /// Time of a restore, those after an aborted commit included, until the partition is read on.
     restore_seconds: Histogram { unit: Unit::Seconds, buckets: RESTORE_SECONDS }
 
     // State and memory.
@@ -124,8 +134,17 @@ declare_metrics! {
     state_bytes: ByPartition<IntGaugeVec> { unit: Unit::Bytes, labels: [PARTITION] }
     /// Accounts held decoded in memory, over all workers.
     accounts_cached: IntGauge { unit: Unit::Of("accounts") }
+    /// Memory of the accounts held decoded, over all workers, roughly.
+    accounts_cached_bytes: IntGauge { unit: Unit::Bytes }
+    /// Memory of the due times of all accounts, over all workers.
+    due_times_bytes: IntGauge { unit: Unit::Bytes }
     /// Memory held by RocksDB, over all partitions.
     rocksdb_memory_bytes: Family<IntGaugeVec, 1> { unit: Unit::Bytes, labels: [MEMORY_PART] }
+
+    /// Memory of the process that is resident.
+    resident_memory_bytes: IntGauge { unit: Unit::Bytes }
+    /// The bound of the memory that is resident, as it is configured or taken from the cgroup.
+    memory_limit_bytes: IntGauge { unit: Unit::Bytes }
 
     // The process.
 

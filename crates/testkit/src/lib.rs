@@ -17,10 +17,10 @@
 pub mod broker;
 pub mod cli;
 pub mod crash;
-pub mod random;
 pub mod model;
 pub mod private_broker;
 pub mod proxy;
+pub mod random;
 pub mod reference;
 pub mod timeline;
 pub mod world;

@@ -83,12 +83,7 @@ pub fn run_with(
     world.into_inner().expect("nobody panicked")
 }
 
-fn settings(
-    partitions: i32,
-    config_hash: &str,
-    topic: &str,
-    breaker: Option<Bound>,
-) -> Settings {
+fn settings(partitions: i32, config_hash: &str, topic: &str, breaker: Option<Bound>) -> Settings {
     Settings {
         worker: "reference".to_owned(),
         origin: Origin {
@@ -104,7 +99,9 @@ fn settings(
         min_commit_interval: Duration::from_secs(1),
         max_dirty_accounts: 10_000,
         max_records: 100_000,
+        max_dirty_bytes: 256 << 20,
         cached_accounts: 50_000,
+        account_bytes: 512 << 20,
         flush_interval: Duration::from_secs(3_600),
         idle_clock: None,
         breaker,

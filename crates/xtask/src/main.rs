@@ -6,6 +6,7 @@
 //! - [`demo`] sets up, builds and runs the demonstration;
 //! - [`mod@test`] is the whole check, step by step, as continuous integration runs it;
 //! - [`kafka`] owns one real broker for the tests;
+//! - [`bounds`] measures memory, state and restore of a process;
 //! - [`crash`] interrupts the detector in every way a seed draws, round by round, or for long;
 //! - [`generate`] writes, or checks, the files that derive from the code;
 //! - [`doc_links`] checks every relative link in the Markdown files;
@@ -18,6 +19,7 @@
 //! Answers go to standard output, everything that is said on the way to
 //! standard error, so that `eval "$(cargo xtask kafka up)"` works.
 
+mod bounds;
 mod crash;
 mod demo;
 mod doc_links;
@@ -48,6 +50,7 @@ Commands:
   kafka        Start, stop or show the broker used by the tests
   crash        Rounds of interruptions drawn from a seed, each checked
   soak         A long run under load and interruptions, checked at its end
+  bounds       Measure memory, state and restore of a process
   generate     Write, or check, the generated documents and schemas
   doc-links    Check the relative links and anchors of the Markdown files
   same-alerts  Compare two files of alerts, account by account
@@ -99,6 +102,11 @@ const SUBCOMMANDS: &[Subcommand] = &[
         name: "soak",
         help: crash::SOAK_HELP,
         run: crash::soak,
+    },
+    Subcommand {
+        name: "bounds",
+        help: bounds::HELP,
+        run: bounds::run,
     },
     Subcommand {
         name: "generate",

@@ -60,8 +60,13 @@ pub(crate) fn run(args: EraseArgs) -> Result<(), Exit> {
         .or_exit(Failure::Internal)?;
     let now = EventTime::from_millis(i64::try_from(since_epoch.as_millis()).unwrap_or(i64::MAX));
     let value = churnwatch_wire::encode_erase(&account, now, &args.by);
-    let written = operator::append(&config.kafka, None, Some(account.as_str().as_bytes()), &value)
-        .or_exit(Failure::Unavailable)?;
+    let written = operator::append(
+        &config.kafka,
+        None,
+        Some(account.as_str().as_bytes()),
+        &value,
+    )
+    .or_exit(Failure::Unavailable)?;
     output::print(&format!(
         "erasing account {:?}: partition {}, offset {} of {}\n\
          Its state and its open alerts go when the group has read that far. What remains, and \

@@ -4,7 +4,7 @@
 use std::path::PathBuf;
 
 use churnwatch_core::AccountId;
-use churnwatch_store::{PartitionStore, StateDir, StoreError, show};
+use churnwatch_store::{PartitionStore, StateDir, StoreError, StoreOptions, show};
 use clap::Args;
 use serde::Serialize;
 
@@ -84,7 +84,7 @@ pub(crate) fn run(args: InspectArgs) -> Result<(), Exit> {
         None => Config::load(args.config.config.as_deref())?,
     };
     let path = args.state_dir.as_ref().unwrap_or(&config.state_dir);
-    let state = StateDir::open_read_only(path, config.store.options())?;
+    let state = StateDir::open_read_only(path, StoreOptions::default())?;
     let there = state.partitions()?;
     let partitions = match args.partition {
         None => there,

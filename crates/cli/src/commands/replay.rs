@@ -152,7 +152,11 @@ pub(crate) fn replay(replay: &Replay<'_>) -> Result<Summary, Exit> {
         report_scores: replay.scores.is_some(),
         ..config.rules.clone()
     };
-    let state = StateDir::temporary(config.store.options())?;
+    let shares = config.shares().map_err(|message| Exit {
+        failure: Failure::Config,
+        error: anyhow::anyhow!(message),
+    })?;
+    let state = StateDir::temporary(shares.store_options())?;
     let metrics = Arc::new(Metrics::new(env!("CARGO_PKG_VERSION")));
     let name = replay
         .input
@@ -174,7 +178,10 @@ pub(crate) fn replay(replay: &Replay<'_>) -> Result<Summary, Exit> {
         min_commit_interval: Duration::from_secs(1),
         max_dirty_accounts: config.detect.max_dirty_accounts,
         max_records: config.detect.max_records,
-        cached_accounts: config.detect.cached_accounts,
+        // One thread, whatever the number of workers of a service.
+        max_dirty_bytes: shares.dirty_bytes * config.workers,
+        cached_accounts: config.detect.cached_accounts.unwrap_or(usize::MAX),
+        account_bytes: shares.account_bytes * config.workers,
         flush_interval: config.detect.flush_interval.get(),
         idle_clock: None,
         breaker: None,

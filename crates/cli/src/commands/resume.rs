@@ -39,8 +39,7 @@ pub(crate) struct ResumeArgs {
 pub(crate) fn run(args: ResumeArgs) -> Result<(), Exit> {
     let config = Config::load(args.config.config.as_deref())?;
     let partition = PartitionId(args.partition);
-    let standing =
-        operator::standing(&config.kafka, partition).or_exit(Failure::Unavailable)?;
+    let standing = operator::standing(&config.kafka, partition).or_exit(Failure::Unavailable)?;
     let reporting = Reporting {
         metrics: Arc::new(Metrics::new(env!("CARGO_PKG_VERSION"))),
         health: Health::new(),

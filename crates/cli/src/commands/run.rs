@@ -19,7 +19,7 @@ use churnwatch_kafka::{
     topics::{self, TopicsError},
 };
 use churnwatch_pipeline::{DetectError, Detector, Settings, Sink, batch::Origin, scores::Scores};
-use churnwatch_store::{StateDir, StateVersion};
+use churnwatch_store::{StateDir, StateVersion, StoreOptions};
 use churnwatch_telemetry::{Health, MemoryPart, Metrics};
 use churnwatch_wire::Mode;
 use clap::Args;
@@ -29,6 +29,7 @@ use super::ConfigFile;
 use crate::{
     config::Config,
     exit::{Exit, Failure, OrExit},
+    memory::{Shares, resident_bytes},
 };
 
 /// Arguments of `run`.
@@ -48,12 +49,19 @@ const MAX_HEARTBEAT_AGE: Duration = Duration::from_secs(60);
 const MAX_BACKOFF: Duration = Duration::from_secs(10);
 
 pub(crate) fn run(args: RunArgs) -> Result<(), Exit> {
-    let config = Arc::new(Config::load(args.config.config.as_deref())?);
+    let mut config = Config::load(args.config.config.as_deref())?;
     let token = config.http_token().map_err(|message| Exit {
         failure: Failure::Config,
         error: anyhow::anyhow!(message),
     })?;
-    let state = StateDir::open(&config.state_dir, config.store.options())?;
+    let shares = shares(&config)?;
+    config.kafka.queues = shares.queues;
+    let config = Arc::new(config);
+    let options = StoreOptions {
+        state_version: config.store.version(),
+        ..shares.store_options()
+    };
+    let state = StateDir::open(&config.state_dir, options)?;
     let metrics = Arc::new(Metrics::new(env!("CARGO_PKG_VERSION")));
     let health = Health::awaiting(["broker"]);
     let stop = Arc::new(AtomicBool::new(false));
@@ -84,7 +92,7 @@ pub(crate) fn run(args: RunArgs) -> Result<(), Exit> {
     }));
     runtime.spawn(stop_on_signals(stop.clone()));
 
-    let result = detect(&args, &config, &state, &metrics, &health, &stop);
+    let result = detect(&args, &config, &shares, &state, &metrics, &health, &stop);
     drop(stopped);
     if let Err(error) = runtime.block_on(serving) {
         tracing::warn!(%error, "the HTTP server did not end well");
@@ -119,9 +127,27 @@ async fn stop_on_signals(stop: Arc<AtomicBool>) {
     }
 }
 
+/// The division of the memory, told once.
+fn shares(config: &Config) -> Result<Shares, Exit> {
+    let shares = config.shares().map_err(|message| Exit {
+        failure: Failure::Config,
+        error: anyhow::anyhow!(message),
+    })?;
+    let mib = |bytes: usize| bytes >> 20;
+    tracing::info!(
+        memory_mib = shares.limit_mib,
+        block_cache_mib = mib(shares.block_cache_bytes),
+        write_buffer_mib = mib(shares.write_buffer_bytes),
+        accounts_mib = mib(shares.account_bytes * config.workers),
+        "memory"
+    );
+    Ok(shares)
+}
+
 fn detect(
     args: &RunArgs,
     config: &Arc<Config>,
+    shares: &Shares,
     state: &StateDir,
     metrics: &Arc<Metrics>,
     health: &Health,
@@ -148,7 +174,9 @@ fn detect(
     }
     let mut workers = Vec::new();
     for index in 0..config.workers {
-        let detector = detector(index, partitions, config, state, metrics, health, stop)?;
+        let detector = detector(
+            index, partitions, config, shares, state, metrics, health, stop,
+        )?;
         let name = format!("detect-{index}");
         let work = work(detector, stop.clone());
         let worker = thread::Builder::new()
@@ -157,7 +185,12 @@ fn detect(
             .or_exit(Failure::Internal)?;
         workers.push(worker);
     }
-    let memory = watch_memory(state.clone(), metrics.clone(), stop.clone());
+    let memory = watch_memory(
+        shares.limit_mib,
+        state.clone(),
+        metrics.clone(),
+        stop.clone(),
+    );
     watch_group(config, partitions, metrics, health, stop)?;
     let mut result = Ok(());
     for worker in workers {
@@ -178,10 +211,15 @@ fn detect(
 
 type KafkaDetector = Detector<KafkaSource, KafkaSink, KafkaChangelog>;
 
+#[expect(
+    clippy::too_many_arguments,
+    reason = "the parts of a worker, wired once"
+)]
 fn detector(
     index: usize,
     partitions: u32,
     config: &Config,
+    shares: &Shares,
     state: &StateDir,
     metrics: &Arc<Metrics>,
     health: &Health,
@@ -222,7 +260,9 @@ fn detector(
         min_commit_interval: config.detect.min_commit_interval.get(),
         max_dirty_accounts: config.detect.max_dirty_accounts,
         max_records: config.detect.max_records,
-        cached_accounts: config.detect.cached_accounts,
+        max_dirty_bytes: shares.dirty_bytes,
+        cached_accounts: config.detect.cached_accounts.unwrap_or(usize::MAX),
+        account_bytes: shares.account_bytes,
         flush_interval: config.detect.flush_interval.get(),
         idle_clock: config.detect.idle_clock.after(),
         // What it counts would be lost with each restart.
@@ -346,21 +386,34 @@ fn watch_group(
         .or_exit(Failure::Internal)
 }
 
-/// Keeps the gauge of RocksDB's memory.
+/// Keeps the gauges of memory.
 fn watch_memory(
+    limit_mib: usize,
     state: StateDir,
     metrics: Arc<Metrics>,
     stop: Arc<AtomicBool>,
 ) -> thread::JoinHandle<()> {
     thread::spawn(move || {
+        let gauge = |bytes: u64| i64::try_from(bytes).unwrap_or(i64::MAX);
+        let limit_bytes = (limit_mib as u64) << 20;
+        metrics.memory_limit_bytes.set(gauge(limit_bytes));
+        let mut is_over = false;
         while !stop.load(Ordering::Relaxed) {
+            if let Some(resident) = resident_bytes() {
+                metrics.resident_memory_bytes.set(gauge(resident));
+                if resident > limit_bytes && !is_over {
+                    tracing::warn!(
+                        resident_mib = resident >> 20,
+                        memory_mib = limit_mib,
+                        "more memory is resident than memory_mib"
+                    );
+                }
+                is_over = resident > limit_bytes;
+            }
             if let Ok(used) = state.memory() {
                 let set = |part: MemoryPart, bytes: u64| {
-                    let bytes = i64::try_from(bytes).unwrap_or(i64::MAX);
-                    metrics
-                        .rocksdb_memory_bytes
-                        .with([part.as_str()])
-                        .set(bytes);
+                    let of_part = metrics.rocksdb_memory_bytes.with([part.as_str()]);
+                    of_part.set(gauge(bytes));
                 };
                 set(MemoryPart::BlockCache, used.block_cache);
                 set(MemoryPart::Memtables, used.memtables);

@@ -31,6 +31,10 @@ pub(crate) fn run(args: ValidateArgs) -> Result<(), Exit> {
         failure: Failure::Config,
         error: anyhow::anyhow!(message),
     })?;
+    config.shares().map_err(|message| Exit {
+        failure: Failure::Config,
+        error: anyhow::anyhow!(message),
+    })?;
     config.kafka.check_clients().or_exit(Failure::Config)?;
     println!("the configuration is valid");
     if args.offline {

@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::size;
 use crate::{
     event::{ContactAction, ContactTouch, Role},
     ids::{ContactId, UserId},
@@ -61,6 +62,16 @@ impl Contact {
 }
 
 impl Contacts {
+    /// What the contacts take beside the list's head, in bytes.
+    pub(super) fn heap_bytes(&self) -> usize {
+        let of_contact = |contact: &Contact| {
+            contact.id.as_str().len()
+                + contact.user.as_ref().map_or(0, |user| user.as_str().len())
+                + size::of_vec(&contact.unanswered)
+        };
+        size::of_vec(&self.0) + self.0.iter().map(of_contact).sum::<usize>()
+    }
+
     /// Takes in a touch.
     pub fn touch(&mut self, touch: &ContactTouch, time: EventTime) {
         let index = match self

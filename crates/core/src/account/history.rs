@@ -17,6 +17,7 @@ use crate::{
     account::{
         Profile,
         rhythm::{ClockReading, Rhythm},
+        size,
     },
     ids::Feature,
     time::Day,
@@ -90,6 +91,15 @@ pub struct DayTotals {
 }
 
 impl History {
+    /// What its rings take, in bytes.
+    pub(super) fn heap_bytes(&self) -> usize {
+        let days = [&self.core, &self.users, &self.tickets, &self.speed];
+        let weeks = [&self.weeks, &self.volume_weeks];
+        days.map(|ring| size::of_vec(&ring.0)).iter().sum::<usize>()
+            + weeks.map(WeekRing::heap_bytes).iter().sum::<usize>()
+            + size::of_vec(&self.last_active)
+    }
+
     /// The history of an account first seen on `first`.
     pub fn begin(first: Day) -> Self {
         Self {
@@ -435,6 +445,11 @@ pub struct WeekRing {
 }
 
 impl WeekRing {
+    /// What it takes beside its own size, in bytes.
+    pub(super) fn heap_bytes(&self) -> usize {
+        size::of_vec(&self.counts)
+    }
+
     /// Adds to a week; weeks older than the ring are dropped.
     pub fn add(&mut self, week: i32, count: u32) {
         if self.counts.is_empty() {

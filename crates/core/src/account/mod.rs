@@ -14,6 +14,7 @@ pub mod history;
 pub mod profile;
 pub mod rhythm;
 pub mod seat;
+mod size;
 
 use std::collections::BTreeMap;
 

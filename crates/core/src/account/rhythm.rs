@@ -15,6 +15,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::size;
 use crate::time::Day;
 
 /// Half-life of what is remembered of a rhythm, in days.
@@ -109,6 +110,11 @@ pub struct Rhythm {
 }
 
 impl Rhythm {
+    /// What it takes beside its own size, in bytes.
+    pub(super) fn heap_bytes(&self) -> usize {
+        size::of_vec(&self.gaps)
+    }
+
     /// The rhythm after a first active day of speed `w`, read at its close.
     pub fn begin(at: ClockReading, w: f64) -> Self {
         Self {

@@ -324,16 +324,25 @@ fn an_erased_account_ends_its_alerts_without_saying_anything_of_it() {
         "day 0 account segment=high mrr=5000 renewal=day90\n{SILENT}\nday 75 erase"
     ));
     let played = play(&UsageSilent::default().alone(), &timeline);
-    let (opened, ended) = (&played.transitions[0], played.transitions.last().expect("ended"));
+    let (opened, ended) = (
+        &played.transitions[0],
+        played.transitions.last().expect("ended"),
+    );
     assert_eq!(ended.kind, TransitionKind::Resolved);
     let (before, alert) = (&opened.alert, &ended.alert);
     assert_eq!(alert.resolve_reason, Some(ResolveReason::Erased));
-    assert_eq!((alert.alert_id, &alert.alert_key), (before.alert_id, &before.alert_key));
+    assert_eq!(
+        (alert.alert_id, &alert.alert_key),
+        (before.alert_id, &before.alert_key)
+    );
     assert_ne!(before.account, Profile::default());
     assert_eq!(alert.account, Profile::default());
     assert_eq!(alert.evidence, Evidence::default());
     assert!(!before.series.is_empty() && alert.series.is_empty());
-    assert_eq!((alert.observed, alert.expected, alert.score), (0.0, 0.0, 0.0));
+    assert_eq!(
+        (alert.observed, alert.expected, alert.score),
+        (0.0, 0.0, 0.0)
+    );
     // Nothing is left that could be due, and nobody looks again.
     assert!(played.account.is_unseen());
     assert_eq!(played.account.next_due(), None);
@@ -352,7 +361,10 @@ fn what_comes_after_an_erasure_is_a_new_account() {
     };
     let erased = play(
         &UsageSilent::default().alone(),
-        &Timeline::parse(&format!("day 0..60 core by u1,u2\nday 75 erase\n{}", story(80))),
+        &Timeline::parse(&format!(
+            "day 0..60 core by u1,u2\nday 75 erase\n{}",
+            story(80)
+        )),
     );
     let fresh = play(
         &UsageSilent::default().alone(),

@@ -13,6 +13,15 @@ use crate::settings::{ClientKind, KafkaSettings, Problem, Secret, SecretError};
 /// (1 MiB on the log) goes to the dead letters with its headers, so this leaves room.
 pub(crate) const MAX_MESSAGE_BYTES: usize = 2 * 1024 * 1024;
 
+/// What a fetched record takes beside its own bytes.
+const RECORD_OVERHEAD: usize = 320;
+
+/// Bounds of what one answer to a fetch brings, over all partitions. librdkafka
+/// takes no less than its own `message.max.bytes`, a million, and no more than
+/// 50 MiB by default.
+const LEAST_ANSWER_BYTES: usize = 1 << 20;
+const MOST_ANSWER_BYTES: usize = 50 << 20;
+
 /// Why a client could not be made. All of them need a person.
 #[derive(Debug, thiserror::Error)]
 pub enum ClientError {
@@ -80,9 +89,9 @@ pub(crate) fn group_consumer_config(
                 "heartbeat.interval.ms",
                 &(session_ms / 10).clamp(100, 3_000).to_string(),
             ),
-            // The ends of the partitions, for the lag, are taken from the statistics: librdkafka knows
-            // them of what it fetches.
-            ("statistics.interval.ms", "5000"),
+            // The ends of the partitions, for the lag and for what holds the log back, are taken
+            // from the statistics: librdkafka knows them of what it fetches.
+            ("statistics.interval.ms", "2000"),
         ],
     );
     Ok(config)
@@ -122,7 +131,29 @@ pub(crate) fn changelog_consumer_config(
     Ok(config)
 }
 
+/// The client that asks for the end of the changelog, uncommitted records
+/// included; it reads none.
+pub(crate) fn bounds_consumer_config(
+    settings: &KafkaSettings,
+    worker: usize,
+) -> Result<ClientConfig, ClientError> {
+    let mut config = consumer_config(settings, &format!("bounds-{worker}"))?;
+    set(&mut config, &[("isolation.level", "read_uncommitted")]);
+    Ok(config)
+}
+
 fn consumer_config(settings: &KafkaSettings, role: &str) -> Result<ClientConfig, ClientError> {
+    // A record costs librdkafka about 300 bytes beside its own, which its bound on bytes does not
+    // count and the one on records has to. Half the memory is for each. What one answer brings is
+    // compressed, comes on top, and is kept small.
+    let fetched = settings.queues.fetched_bytes;
+    let kbytes = (fetched / 2 / 1024).to_string();
+    let records = (fetched / 2 / RECORD_OVERHEAD)
+        .clamp(1_000, 100_000)
+        .to_string();
+    let answer = (fetched / 8)
+        .clamp(LEAST_ANSWER_BYTES, MOST_ANSWER_BYTES)
+        .to_string();
     let tuned = &[
         // Records are answered at once (`fetch.min.bytes` 1); the wait bounds how long a resumed
         // partition stays out of the fetch that is under way.
@@ -130,8 +161,9 @@ fn consumer_config(settings: &KafkaSettings, role: &str) -> Result<ClientConfig,
         // How long a partition is left alone after the local queue was full. The default, 1 s,
         // shows as latency after every burst.
         ("fetch.queue.backoff.ms", "20"),
-        // Memory for records fetched ahead.
-        ("queued.max.messages.kbytes", "32768"),
+        ("queued.max.messages.kbytes", &*kbytes),
+        ("queued.min.messages", &*records),
+        ("fetch.max.bytes", &*answer),
     ];
     let mut config = base(settings, ClientKind::Consumer, role, tuned)?;
     set(
@@ -193,12 +225,13 @@ pub(crate) fn event_producer_config(settings: &KafkaSettings) -> Result<ClientCo
 }
 
 fn producer_config(settings: &KafkaSettings, role: &str) -> Result<ClientConfig, ClientError> {
+    let unsent = (settings.queues.unsent_bytes / 1024).to_string();
     let tuned = &[
         // An epoch is handed over in one go and waited for: there is nothing to linger for.
         ("linger.ms", "1"),
         ("compression.type", "lz4"),
-        // Memory for records not yet sent.
-        ("queue.buffering.max.kbytes", "131072"),
+        // Memory for records not yet sent; who hands over more waits.
+        ("queue.buffering.max.kbytes", &*unsent),
     ];
     let mut config = base(settings, ClientKind::Producer, role, tuned)?;
     set(
@@ -319,7 +352,7 @@ impl KafkaSettings {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::settings::{Protocol, Sasl, SaslMechanism, Security, Tls};
+    use crate::settings::{Protocol, Queues, Sasl, SaslMechanism, Security, Tls};
 
     fn settings() -> KafkaSettings {
         KafkaSettings {
@@ -331,6 +364,26 @@ mod tests {
     #[test]
     fn librdkafka_takes_what_we_set() {
         settings().check_clients().unwrap();
+    }
+
+    #[test]
+    fn queues_follow_the_memory_they_are_given() {
+        for mib in [6, 32, 1024] {
+            let mut settings = settings();
+            settings.queues = Queues {
+                fetched_bytes: mib << 20,
+                unsent_bytes: mib << 20,
+            };
+            settings.check_clients().unwrap();
+            let config = group_consumer_config(&settings, 0).unwrap();
+            let number = |name| config.get(name).unwrap().parse::<usize>().unwrap();
+            let bytes = number("queued.max.messages.kbytes") * 1024;
+            let overhead = number("queued.min.messages") * RECORD_OVERHEAD;
+            assert!(bytes + overhead <= mib << 20, "{mib} MiB");
+            let config = transactional_producer_config(&settings, 0).unwrap();
+            let unsent = (mib * 1024).to_string();
+            assert_eq!(config.get("queue.buffering.max.kbytes"), Some(&*unsent));
+        }
     }
 
     #[test]

@@ -29,9 +29,25 @@ pub struct Report {
 pub fn check(settings: &KafkaSettings, dev: bool) -> Result<Report, TopicsError> {
     let cluster = Cluster::connect(settings)?;
     let names = specs(&settings.topics, 1, 1);
-    let found = cluster.describe(names.iter().map(|spec| spec.name.as_str()))?;
-    Ok(judge(&settings.topics, &found, dev))
+    let names = names.iter().map(|spec| spec.name.as_str());
+    let found = cluster.describe(names.chain(BROKERS_OWN.map(|(topic, _)| topic)))?;
+    let mut report = judge(&settings.topics, &found, dev);
+    report.brokers(settings, &cluster.broker_settings()?);
+    Ok(report)
 }
+
+/// Topics of the brokers themselves that our promises rest on, and what is lost
+/// with them.
+const BROKERS_OWN: [(&str, &str); 2] = [
+    (
+        "__consumer_offsets",
+        "the positions of the group would be lost with one disk",
+    ),
+    (
+        "__transaction_state",
+        "transactions in doubt would be lost with one disk",
+    ),
+];
 
 fn judge(topics: &Topics, found: &BTreeMap<String, Found>, dev: bool) -> Report {
     let mut report = Report::default();
@@ -43,6 +59,7 @@ fn judge(topics: &Topics, found: &BTreeMap<String, Found>, dev: bool) -> Report 
             ),
             Some(topic) => {
                 report.record_size(&spec.name, topic);
+                report.copies(&spec.name, topic);
                 if !dev {
                     report.durability(&spec.name, topic);
                 }
@@ -61,6 +78,24 @@ fn judge(topics: &Topics, found: &BTreeMap<String, Found>, dev: bool) -> Report 
     }
     if let Some(current) = found.get(&topics.current()) {
         report.compacted(&topics.current(), current, "what is open would be lost");
+    }
+    for history in [topics.alerts(), topics.dead_letters()] {
+        if let Some(topic) = found.get(&history) {
+            report.kept_whole(&history, topic);
+        }
+    }
+    // They come into being with the first member of a group and the first transaction.
+    for (name, loss) in BROKERS_OWN {
+        if let Some(topic) = found
+            .get(name)
+            .filter(|topic| topic.replication < 3 && !dev)
+        {
+            let copies = topic.replication;
+            report.warn(
+                name,
+                format!("its replication factor is {copies}: use 3, or {loss}"),
+            );
+        }
     }
     report
 }
@@ -84,6 +119,86 @@ impl Report {
                 name,
                 format!("max.message.bytes is {found}, and a record that does not fit would stop its partition: set it to {MAX_BATCH_BYTES} or more"),
             );
+        }
+    }
+
+    /// Whether it can be written now, and ever.
+    fn copies(&mut self, name: &str, topic: &Found) {
+        let (replication, in_step) = (topic.replication, topic.in_step);
+        let needed = topic.number("min.insync.replicas").unwrap_or(1);
+        if i64::from(replication) < needed {
+            self.error(
+                name,
+                format!("min.insync.replicas is {needed} and its replication factor is {replication}: nothing can ever be written to it"),
+            );
+        } else if in_step == 0 {
+            self.warn(
+                name,
+                "a partition has no leader: nothing moves there until its brokers are back",
+            );
+        } else if i64::from(in_step) < needed {
+            self.warn(
+                name,
+                format!("a partition has {in_step} copies in step and needs {needed}: nothing is committed until the other brokers have caught up"),
+            );
+        }
+        if topic
+            .config
+            .get("unclean.leader.election.enable")
+            .is_some_and(|on| on == "true")
+        {
+            self.warn(
+                name,
+                "unclean.leader.election.enable is true: set it to false, or what was acknowledged can be lost",
+            );
+        }
+    }
+
+    /// A history is deleted by age and by nothing else.
+    fn kept_whole(&mut self, name: &str, topic: &Found) {
+        if topic.text("cleanup.policy").contains("compact") {
+            self.error(
+                name,
+                "cleanup.policy has compact: set it to delete, or only the newest record of each key stays",
+            );
+        }
+    }
+
+    /// Whether the brokers take our time-outs.
+    fn brokers(&mut self, settings: &KafkaSettings, brokers: &BTreeMap<String, String>) {
+        let session = settings.session_timeout;
+        let bounds = [
+            (
+                "kafka.transaction_timeout",
+                settings.transaction_timeout,
+                "transaction.max.timeout.ms",
+            ),
+            (
+                "kafka.session_timeout",
+                session,
+                "group.max.session.timeout.ms",
+            ),
+            (
+                "kafka.session_timeout",
+                session,
+                "group.min.session.timeout.ms",
+            ),
+        ];
+        for (key, ours, name) in bounds {
+            let Some(bound) = brokers.get(name).and_then(|value| value.parse().ok()) else {
+                continue;
+            };
+            let bound = Span::from_millis(bound);
+            let (is_wrong, more) = if name.contains(".min.") {
+                (ours < bound, "less")
+            } else {
+                (ours > bound, "more")
+            };
+            if is_wrong {
+                self.errors.push(format!(
+                    "{key} is {ours}, {more} than the brokers take: {name} is {bound}"
+                ));
+            }
         }
     }
 
@@ -286,6 +401,88 @@ mod tests {
                 "set it to compact",
             );
         }
+    }
+
+    #[test]
+    fn a_topic_that_can_never_be_written_is_refused_and_one_that_cannot_now_is_a_warning() {
+        only(
+            &report(EVENTS, |topic| {
+                topic.replication = 1;
+                topic.in_step = 1;
+            })
+            .errors,
+            "min.insync.replicas is 2 and its replication factor is 1",
+        );
+        only(
+            &report(CHANGELOG, |topic| topic.in_step = 1).warnings,
+            "has 1 copies in step and needs 2",
+        );
+        only(
+            &report(CHANGELOG, |topic| topic.in_step = 0).warnings,
+            "has no leader",
+        );
+    }
+
+    #[test]
+    fn a_leader_that_may_be_behind_is_a_warning() {
+        only(
+            &report(EVENTS, set("unclean.leader.election.enable", "true")).warnings,
+            "what was acknowledged can be lost",
+        );
+    }
+
+    #[test]
+    fn histories_are_not_compacted() {
+        for topic in ["churn.alerts.v1", "churn.dead-letters.v1"] {
+            only(
+                &report(topic, set("cleanup.policy", "compact,delete")).errors,
+                "only the newest record of each key stays",
+            );
+        }
+    }
+
+    #[test]
+    fn the_brokers_own_topics_are_looked_at_where_they_are() {
+        let mut found = good();
+        let own = Found {
+            partitions: 50,
+            replication: 1,
+            in_step: 1,
+            config: BTreeMap::new(),
+        };
+        found.insert("__transaction_state".into(), own);
+        let report = |dev| judge(&Topics::default(), &found, dev);
+        only(
+            &report(false).warnings,
+            "transactions in doubt would be lost",
+        );
+        assert_eq!(report(true).warnings, Vec::<String>::new());
+    }
+
+    #[test]
+    fn time_outs_that_the_brokers_do_not_take_are_refused() {
+        let settings = KafkaSettings::default();
+        let errors = |name: &str, value: &str| {
+            let mut report = Report::default();
+            report.brokers(&settings, &[(name.into(), value.into())].into());
+            report.errors
+        };
+        only(
+            &errors("transaction.max.timeout.ms", "10000"),
+            "kafka.transaction_timeout is 15s, more than the brokers take: transaction.max.timeout.ms is 10s",
+        );
+        only(
+            &errors("group.min.session.timeout.ms", "31000"),
+            "is 30s, less than",
+        );
+        only(
+            &errors("group.max.session.timeout.ms", "29000"),
+            "is 30s, more than",
+        );
+        assert_eq!(
+            errors("group.min.session.timeout.ms", "30000"),
+            Vec::<String>::new()
+        );
     }
 
     #[test]

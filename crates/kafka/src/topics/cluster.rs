@@ -51,6 +51,9 @@ pub(super) struct Found {
     pub(super) partitions: i32,
     /// Copies of the partition that has the fewest.
     pub(super) replication: i32,
+    /// Copies in step of the partition that has the fewest; 0 for one without a
+    /// leader.
+    pub(super) in_step: i32,
     /// Every setting in force, by Kafka's names.
     pub(super) config: BTreeMap<String, String>,
 }
@@ -62,6 +65,7 @@ impl Found {
         Self {
             partitions: spec.partitions,
             replication: spec.replication,
+            in_step: spec.replication,
             config: spec
                 .config
                 .iter()
@@ -120,9 +124,14 @@ impl Cluster {
                 .partitions()
                 .iter()
                 .map(|partition| partition.replicas().len());
+            let in_step = topic.partitions().iter().map(|partition| {
+                let has_leader = partition.leader() >= 0 && partition.error().is_none();
+                if has_leader { partition.isr().len() } else { 0 }
+            });
             let topic_found = Found {
                 partitions: topic.partitions().len() as i32,
                 replication: copies.min().unwrap_or(0) as i32,
+                in_step: in_step.min().unwrap_or(0) as i32,
                 config: BTreeMap::new(),
             };
             found.insert(topic.name().to_owned(), topic_found);
@@ -130,13 +139,21 @@ impl Cluster {
         if found.is_empty() {
             return Ok(found);
         }
-        let resources: Vec<_> = found
+        // The brokers' own topics have settings that we need no right to read.
+        let asked: Vec<String> = found
             .keys()
+            .filter(|name| !name.starts_with("__"))
+            .cloned()
+            .collect();
+        let resources: Vec<_> = asked
+            .iter()
             .map(|name| ResourceSpecifier::Topic(name))
             .collect();
+        if resources.is_empty() {
+            return Ok(found);
+        }
         let configs = pollster::block_on(self.admin.describe_configs(&resources, &options()))
             .map_err(|error| self.unreachable(&error))?;
-        let asked: Vec<String> = found.keys().cloned().collect();
         for (topic, config) in asked.into_iter().zip(configs) {
             let config = config.map_err(|code| TopicsError::Refused {
                 topic: topic.clone(),
@@ -155,6 +172,32 @@ impl Cluster {
             }
         }
         Ok(found)
+    }
+
+    /// Settings of a broker, by Kafka's names; none where we may not ask.
+    pub(super) fn broker_settings(&self) -> Result<BTreeMap<String, String>, TopicsError> {
+        let metadata = self
+            .admin
+            .inner()
+            .fetch_metadata(None, ANSWER_TIME)
+            .map_err(|error| self.unreachable(&error))?;
+        let Some(broker) = metadata.brokers().first() else {
+            return Ok(BTreeMap::new());
+        };
+        let broker = ResourceSpecifier::Broker(broker.id());
+        let configs = pollster::block_on(self.admin.describe_configs([&broker], &options()))
+            .map_err(|error| self.unreachable(&error))?;
+        let entries = configs.into_iter().filter_map(|config| match config {
+            Ok(config) => Some(config.entries),
+            Err(code) => {
+                tracing::debug!(%code, "the settings of the brokers cannot be read");
+                None
+            }
+        });
+        let entries = entries.flatten();
+        Ok(entries
+            .filter_map(|entry| Some((entry.name, entry.value?)))
+            .collect())
     }
 
     /// Makes a topic, or asks whether it could be made.

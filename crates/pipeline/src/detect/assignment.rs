@@ -24,7 +24,8 @@ impl<S: Source, K: Sink, C: Changelog> Detector<S, K, C> {
         self.source.accept(partitions)?;
         pass(Moment::DuringAssignment);
         for &partition in partitions {
-            self.restores.insert(partition, Restore::new(partition));
+            let restore = Restore::of_assigned(partition);
+            self.restores.insert(partition, restore);
         }
         self.report_assignment();
         Ok(())
@@ -117,7 +118,8 @@ impl<S: Source, K: Sink, C: Changelog> Detector<S, K, C> {
         partition: PartitionId,
         error: SourceError,
     ) -> Result<(), DetectError> {
-        let mut restore = Restore::new(partition);
+        let former = self.restores.remove(&partition);
+        let mut restore = former.map_or_else(|| Restore::new(partition), |former| former.again());
         let retry = matches!(error, SourceError::Retry(_));
         if retry {
             tracing::warn!(partition = partition.0, %error, "restoring");
@@ -148,14 +150,18 @@ impl<S: Source, K: Sink, C: Changelog> Detector<S, K, C> {
             cached_accounts: self.settings.cached_accounts,
             breaker: self.settings.breaker,
         };
-        let rows_before = restore.rows;
+        let rows_before = restore.work.rows;
         let step = restore.step(&mut self.source, &mut self.changelog, &place, RESTORE_STEP);
-        let rows = restore.rows - rows_before;
+        let rows = restore.work.rows - rows_before;
         self.metrics.restore_rows_total.of(partition.0).inc_by(rows);
         self.metrics
             .restore_progress_ratio
             .of(partition.0)
             .set(restore.progress);
+        self.metrics
+            .changelog_stable_offset_age_seconds
+            .of(partition.0)
+            .set(restore.held_back().as_secs_f64());
         match step {
             Ok(Step::Going) => Ok(()),
             Ok(Step::Stopped(reason)) => {
@@ -168,10 +174,18 @@ impl<S: Source, K: Sink, C: Changelog> Detector<S, K, C> {
                 self.metrics
                     .restore_seconds
                     .observe(restore.began.elapsed().as_secs_f64());
+                let work = &restore.work;
                 tracing::info!(
                     partition = partition.0,
                     offset = task.next_offset,
-                    rows = restore.rows,
+                    rows = work.rows,
+                    bytes = work.bytes,
+                    accounts = work.kept.accounts,
+                    kept_rows = work.kept.rows,
+                    kept_bytes = work.kept.bytes,
+                    reading_seconds = work.reading.as_secs_f64(),
+                    writing_seconds = work.writing.as_secs_f64(),
+                    proving_seconds = work.proving.as_secs_f64(),
                     "restored"
                 );
                 if let Err(error) = self.source.resume(partition, task.next_offset) {
@@ -180,11 +194,16 @@ impl<S: Source, K: Sink, C: Changelog> Detector<S, K, C> {
                     drop(task.into_store());
                     return self.restore_later(partition, error);
                 }
-                self.restores.remove(&partition);
+                let restore = self.restores.remove(&partition);
+                if let Some(assigned) = restore.and_then(|restore| restore.assigned) {
+                    let took = assigned.elapsed().as_secs_f64();
+                    self.metrics.handover_seconds.observe(took);
+                }
                 self.report(&stopped_part(partition), None);
                 self.last_record.insert(partition, Instant::now());
                 let owes_rows = task.owes_rows();
                 self.tasks.insert(partition, *task);
+                self.share_memory();
                 self.report_assignment();
                 // Until that is done, there is one copy of the state only.
                 if owes_rows { self.commit() } else { Ok(()) }

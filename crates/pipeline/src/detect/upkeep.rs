@@ -46,13 +46,16 @@ impl<S: Source, K: Sink, C: Changelog> Detector<S, K, C> {
         self.last_upkeep = Instant::now();
         let wall_clock = now();
         let ends = self.source.ends();
+        let held_back = self.source.held_back();
         let tolerance = self.rules.time.tolerance();
-        let mut cached = 0;
+        self.share_memory();
+        let (mut cached, mut cached_bytes) = (0, 0);
         for (partition, task) in &mut self.tasks {
             task.store.check_background()?;
             task.store
                 .flush_if_older_than(self.settings.flush_interval, self.last_upkeep)?;
             cached += task.cached_accounts();
+            cached_bytes += task.cached_bytes();
             let bytes = task.store.approximate_bytes()?;
             self.metrics
                 .state_bytes
@@ -64,6 +67,11 @@ impl<S: Source, K: Sink, C: Changelog> Detector<S, K, C> {
                 let lag = (now.as_millis() - watermark.as_millis()) as f64 / 1e3;
                 self.metrics.watermark_lag_seconds.of(partition.0).set(lag);
             }
+            let age = held_back.get(partition).copied().unwrap_or_default();
+            self.metrics
+                .stable_offset_age_seconds
+                .of(partition.0)
+                .set(age.as_secs_f64());
             if let Some(end) = ends.get(partition) {
                 self.metrics
                     .consumer_lag_records
@@ -74,6 +82,9 @@ impl<S: Source, K: Sink, C: Changelog> Detector<S, K, C> {
         self.shares
             .accounts_cached
             .set(cached.try_into().unwrap_or(i64::MAX));
+        self.shares
+            .cached_bytes
+            .set(cached_bytes.try_into().unwrap_or(i64::MAX));
         Ok(())
     }
 

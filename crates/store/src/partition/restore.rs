@@ -1,20 +1,76 @@
 //! Reading a whole partition, and bringing it to a committed position.
 
+use std::time::Instant;
+
 use churnwatch_core::{account::Hot, ids::AccountId, time::EventTime};
 use churnwatch_faults::{Defence, holds};
-use rocksdb::ReadOptions;
+use rocksdb::{FlushOptions, ReadOptions, WriteBatch, properties};
 
-use super::{PartitionStore, batch_of, last_of_each_key};
+use super::{LEVEL_0_FILES_STRAINED, PartitionStore, batch_of, last_of_each_key};
 use crate::{
     digest::{self, Digest},
+    dir::Mode,
     error::StoreError,
-    key::{self, RowKey},
+    key::{self, KeyParts, RowKey},
     row::{self, RowChange},
     task::TaskRow,
 };
 
-/// Read ahead of a scan, in bytes.
-const READ_AHEAD: usize = 2 << 20;
+/// Read ahead of a scan, in bytes, over all files that it reads at a time, and
+/// of one of them.
+const READ_AHEAD: usize = 16 << 20;
+const READ_AHEAD_OF_A_FILE: usize = 2 << 20;
+
+/// Rows read from the changelog, on their way into the store.
+#[derive(Default)]
+pub struct RestoredRows(WriteBatch);
+
+impl RestoredRows {
+    /// Takes a row over (`None` deletes it).
+    ///
+    /// # Errors
+    /// [`StoreError::Corrupt`] for a key that is none of an account's rows;
+    /// `partition` is for the error only.
+    pub fn push(
+        &mut self,
+        partition: i32,
+        key: &[u8],
+        value: Option<&[u8]>,
+    ) -> Result<(), StoreError> {
+        let corrupt = |reason: String| StoreError::Corrupt {
+            partition,
+            what: "the changelog".to_owned(),
+            reason,
+        };
+        match key::split(key) {
+            Ok(KeyParts::Hot(_) | KeyParts::History(_) | KeyParts::Seat(..)) => {}
+            Ok(KeyParts::Task) => {
+                return Err(corrupt("it holds a task row among the rows".to_owned()));
+            }
+            Err(bad) => return Err(corrupt(bad.to_string())),
+        }
+        match value {
+            Some(value) => self.0.put(key, value),
+            None => self.0.delete(key),
+        }
+        Ok(())
+    }
+
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Bytes that they take.
+    pub fn bytes(&self) -> usize {
+        self.0.size_in_bytes()
+    }
+}
 
 /// What a scan counted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -30,6 +86,78 @@ pub struct Scan {
 }
 
 impl PartitionStore {
+    /// Writes rows read from the changelog, as [`PartitionStore::restore_rows`]
+    /// does; `rows` is empty afterwards.
+    ///
+    /// # Errors
+    /// Those of RocksDB.
+    pub fn restore(&mut self, rows: &mut RestoredRows) -> Result<(), StoreError> {
+        if rows.is_empty() {
+            return Ok(());
+        }
+        let mut options = rocksdb::WriteOptions::default();
+        options.disable_wal(true);
+        let batch = std::mem::take(&mut rows.0);
+        self.db
+            .write_opt(batch, &options)
+            .map_err(|e| self.failed(e))?;
+        self.unflushed_since.get_or_insert_with(Instant::now);
+        Ok(())
+    }
+
+    /// Sets the store up for a restore of many rows. Nothing but
+    /// [`PartitionStore::restore`] may follow, until
+    /// [`PartitionStore::end_bulk`].
+    ///
+    /// # Errors
+    /// Those of RocksDB.
+    pub fn begin_bulk(self) -> Result<Self, StoreError> {
+        self.reopened(Mode::Bulk)
+    }
+
+    /// Begins to put all restored rows on disk.
+    ///
+    /// # Errors
+    /// Those of RocksDB.
+    pub fn flush_bulk(&mut self) -> Result<(), StoreError> {
+        let mut options = FlushOptions::default();
+        options.set_wait(false);
+        self.db.flush_opt(&options).map_err(|e| self.failed(e))?;
+        self.unflushed_since = None;
+        Ok(())
+    }
+
+    /// Whether all restored rows are on disk, and merged as far as commits need
+    /// it in order not to wait.
+    ///
+    /// # Errors
+    /// Those of RocksDB.
+    pub fn is_bulk_settled(&self) -> Result<bool, StoreError> {
+        let waiting = self.property(properties::NUM_IMMUTABLE_MEM_TABLE)?
+            + self.property(properties::MEM_TABLE_FLUSH_PENDING)?;
+        Ok(waiting == 0 && self.level_0_files()? < LEVEL_0_FILES_STRAINED / 2)
+    }
+
+    /// Sets the store up for work again.
+    ///
+    /// # Errors
+    /// Those of RocksDB.
+    pub fn end_bulk(self) -> Result<Self, StoreError> {
+        self.reopened(Mode::Live)
+    }
+
+    fn reopened(self, mode: Mode) -> Result<Self, StoreError> {
+        let Self {
+            db, registration, ..
+        } = self;
+        let partition = registration.partition;
+        let db = registration
+            .shared
+            .clone()
+            .reopen_partition(partition, db, mode)?;
+        Self::new(db, registration)
+    }
+
     /// Writes rows read from the changelog, in their order, without moving the
     /// position: until [`PartitionStore::finish_restore`] the rows are ahead of
     /// the task row. A crash in between does no harm, since the same changes
@@ -105,16 +233,20 @@ impl PartitionStore {
     ) -> Result<(Scan, Option<StoreError>), StoreError> {
         let mut options = ReadOptions::default();
         options.fill_cache(false);
-        options.set_readahead_size(READ_AHEAD);
+        // One at a time of each deeper level.
+        let files = usize::try_from(self.level_0_files()?).unwrap_or(usize::MAX);
+        let ahead = READ_AHEAD / files.saturating_add(4);
+        options.set_readahead_size(ahead.min(READ_AHEAD_OF_A_FILE));
         let mut scan = Scan::default();
         let mut digest = Digest::from(digest::EMPTY);
         let mut unreadable = None;
         let mut rows = self.db.raw_iterator_opt(options);
         rows.seek_to_first();
         while let Some((key, value)) = rows.item() {
-            match key::parse(key) {
-                Ok(RowKey::Task) => {}
-                Ok(RowKey::Hot(account)) => {
+            match key::split(key) {
+                Ok(KeyParts::Task) => {}
+                Ok(KeyParts::Hot(account)) => {
+                    let account = AccountId::from(account);
                     scan.accounts += 1;
                     scan.count(&mut digest, key, value);
                     match row::decode::<Hot>(value, Some(&account), self.partition()) {
@@ -122,7 +254,9 @@ impl PartitionStore {
                         Err(error) => unreadable = unreadable.or(Some(error)),
                     }
                 }
-                Ok(RowKey::History(_) | RowKey::Seat(..)) => scan.count(&mut digest, key, value),
+                Ok(KeyParts::History(_) | KeyParts::Seat(..)) => {
+                    scan.count(&mut digest, key, value);
+                }
                 Err(bad) => unreadable = unreadable.or(Some(self.corrupt_key(&bad))),
             }
             rows.next();
@@ -247,6 +381,61 @@ mod tests {
     }
 
     #[test]
+    fn a_bulk_load_keeps_the_last_of_each_key_and_is_a_store_like_any_other() {
+        let (_state, mut store) = store();
+        let (_other_state, loaded) = self::store();
+        let mut loaded = loaded.begin_bulk().unwrap();
+        let mut rows = RestoredRows::default();
+        for round in 0..3_u8 {
+            let mut changes = Vec::new();
+            for number in (0..500_u32).rev() {
+                let gone = round == 2 && number % 7 == 0;
+                changes.push(RowChange {
+                    key: key::history(&AccountId::from(&*format!("account-{number}"))),
+                    value: (!gone).then(|| vec![round; 100]),
+                });
+            }
+            commit_rows(&mut store, &changes).unwrap();
+            for RowChange { key, value } in &changes {
+                rows.push(0, key, value.as_deref()).unwrap();
+            }
+            assert!(rows.len() == 500 && rows.bytes() > 0);
+            loaded.restore(&mut rows).unwrap();
+            assert!(rows.is_empty());
+        }
+        loaded.flush_bulk().unwrap();
+        let began = Instant::now();
+        while !loaded.is_bulk_settled().unwrap() {
+            assert!(began.elapsed().as_secs() < 60);
+        }
+        let mut loaded = loaded.end_bulk().unwrap();
+        let committed = store.task().unwrap();
+        let scan = loaded.finish_restore(committed, &mut |_, _| {}).unwrap();
+        assert_eq!(scan, store.scan(&mut |_, _| {}).unwrap());
+        commit_rows(&mut loaded, &[]).unwrap();
+        loaded.verify(&mut |_, _| {}).unwrap();
+    }
+
+    #[test]
+    fn a_bulk_load_cut_short_leaves_a_store_without_position() {
+        let dir = tempfile::tempdir().unwrap();
+        let open = || crate::StateDir::open(dir.path(), crate::StoreOptions::default()).unwrap();
+        let state = open();
+        let mut loading = state.partition(0).unwrap().begin_bulk().unwrap();
+        let mut rows = RestoredRows::default();
+        let key = key::history(&"a".into());
+        rows.push(0, &key, Some(&[1])).unwrap();
+        loading.restore(&mut rows).unwrap();
+        assert!(
+            matches!(state.partition(0), Err(StoreError::PartitionOpen { .. })),
+            "it is open all the same"
+        );
+        drop((loading, state));
+        let store = open().partition(0).unwrap();
+        assert_eq!(store.task(), None);
+    }
+
+    #[test]
     fn a_scan_gives_every_account_and_when_it_is_due() {
         let (_state, mut store) = store();
         let mut accounts = Accounts::new(10);
@@ -324,6 +513,8 @@ mod tests {
     fn a_changelog_with_foreign_keys_is_refused() {
         let (_state, mut store) = store();
         for key in [key::task().to_vec(), b"\x09\x00\x01a".to_vec(), Vec::new()] {
+            let mut rows = RestoredRows::default();
+            rows.push(0, &key, None).unwrap_err();
             let error = store
                 .restore_rows(&[RowChange { key, value: None }])
                 .unwrap_err();

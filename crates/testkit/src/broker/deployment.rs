@@ -9,7 +9,7 @@ use std::{
 
 use rdkafka::{
     ClientConfig, TopicPartitionList,
-    admin::{AdminClient, AdminOptions, NewPartitions},
+    admin::{AdminClient, AdminOptions, AlterConfig, NewPartitions, ResourceSpecifier},
     client::DefaultClientContext,
     consumer::{BaseConsumer, CommitMode, Consumer},
     topic_partition_list::Offset,
@@ -254,7 +254,10 @@ impl Deployment {
             let metadata = consumer
                 .fetch_metadata(Some(&name), LIMIT)
                 .expect("metadata");
-            let partitions = metadata.topics().iter().flat_map(|topic| topic.partitions());
+            let partitions = metadata
+                .topics()
+                .iter()
+                .flat_map(|topic| topic.partitions());
             partitions
                 .map(|partition| {
                     let bounds = consumer.fetch_watermarks(&name, partition.id(), LIMIT);
@@ -265,7 +268,9 @@ impl Deployment {
         // In this order: a commit in between makes the latter longer only by what is open again.
         let all = ends("read_uncommitted");
         let committed = ends("read_committed");
-        all.iter().zip(committed).any(|(all, committed)| committed < *all)
+        all.iter()
+            .zip(committed)
+            .any(|(all, committed)| committed < *all)
     }
 
     /// Gives the log more partitions.
@@ -281,6 +286,19 @@ impl Deployment {
         done.expect("the broker answers")
             .remove(0)
             .expect("more partitions");
+    }
+
+    /// Gives a topic one setting; its others become the broker's defaults.
+    ///
+    /// # Panics
+    /// The broker does not take it.
+    pub fn set(&self, topic: &str, setting: &str, value: &str) {
+        let name = self.topic(topic);
+        let config = AlterConfig::new(ResourceSpecifier::Topic(&name)).set(setting, value);
+        let done = pollster::block_on(self.admin().alter_configs([&config], &AdminOptions::new()));
+        done.expect("the broker answers")
+            .remove(0)
+            .expect("the setting is taken");
     }
 
     pub(super) fn admin(&self) -> AdminClient<DefaultClientContext> {
@@ -342,7 +360,10 @@ impl Group {
     pub fn state(&self) -> (String, usize) {
         let groups = self.consumer.fetch_group_list(Some(&self.name), LIMIT);
         let groups = groups.expect("the broker lists its groups");
-        let group = groups.groups().iter().find(|group| group.name() == self.name);
+        let group = groups
+            .groups()
+            .iter()
+            .find(|group| group.name() == self.name);
         group.map_or_else(
             || (String::new(), 0),
             |group| (group.state().to_owned(), group.members().len()),

@@ -106,6 +106,11 @@ impl Process {
             .expect("the binary starts")
     }
 
+    /// Its process id.
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
     /// Asks for a page: status and body.
     ///
     /// # Panics

@@ -50,7 +50,11 @@ impl Slice {
         let mut chosen = BTreeSet::new();
         let mut count = 0;
         while count < events && chosen.len() < all.len() {
-            let from = if random.percent(60) { &with_alerts } else { &any };
+            let from = if random.percent(60) {
+                &with_alerts
+            } else {
+                &any
+            };
             let (account, (of_account, _)) = random.one_of(from);
             if chosen.insert(account.as_slice()) {
                 count += of_account;

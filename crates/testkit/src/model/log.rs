@@ -241,7 +241,11 @@ mod tests {
                 assert!(found, "no {signal} is {kind}");
             }
         }
-        let records: usize = logs.iter().flat_map(|log| &log.partitions).map(Vec::len).sum();
+        let records: usize = logs
+            .iter()
+            .flat_map(|log| &log.partitions)
+            .map(Vec::len)
+            .sum();
         println!("{} records a log", records / LOGS);
     }
 }

@@ -78,7 +78,12 @@ impl Run {
                 config_hash: CONFIG_HASH.to_owned(),
                 detector_version: env!("CARGO_PKG_VERSION").to_owned(),
             },
-            partitions: self.log.partitions.len().try_into().expect("few partitions"),
+            partitions: self
+                .log
+                .partitions
+                .len()
+                .try_into()
+                .expect("few partitions"),
             keyed: true,
             commit_interval: interval,
             min_commit_interval: if waits { NEVER } else { Duration::ZERO },

@@ -17,12 +17,7 @@ use churnwatch_pipeline::Committed;
 use churnwatch_telemetry::Metrics;
 
 use super::{
-    broker::Broker,
-    counts::Counts,
-    faults::Misfortune,
-    log::Log,
-    process::remove,
-    random::Random,
+    broker::Broker, counts::Counts, faults::Misfortune, log::Log, process::remove, random::Random,
     run::Run,
 };
 
@@ -205,7 +200,10 @@ impl Run {
                     self.everybody_dies();
                     let broker = self.broker.borrow();
                     let partitions = (0..).take(broker.log.len());
-                    if partitions.into_iter().any(|at| !broker.offsets.contains_key(&at)) {
+                    if partitions
+                        .into_iter()
+                        .any(|at| !broker.offsets.contains_key(&at))
+                    {
                         return Trouble::Disks;
                     }
                 }
@@ -255,14 +253,20 @@ impl Run {
             Trouble::None => return,
             Trouble::Disks => {
                 self.everybody_dies();
-                self.slots.iter().for_each(|slot| remove(&slot.borrow().disk));
+                self.slots
+                    .iter()
+                    .for_each(|slot| remove(&slot.borrow().disk));
             }
             Trouble::Trimmed(at) => self.broker.borrow_mut().log[at].first = 0,
             Trouble::Reset(partition, former) => {
                 self.everybody_dies();
                 let mut broker = self.broker.borrow_mut();
                 // Unless somebody went on from there.
-                if broker.offsets.get(&partition).is_some_and(|now| now.mark.is_none()) {
+                if broker
+                    .offsets
+                    .get(&partition)
+                    .is_some_and(|now| now.mark.is_none())
+                {
                     broker.offsets.insert(partition, former);
                 }
             }

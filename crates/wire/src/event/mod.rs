@@ -27,12 +27,12 @@ use churnwatch_core::event::{Clock, Event, EventId, Resume};
 use serde::Deserialize;
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
-pub use self::{clock::encode_clock, erase::encode_erase, resume::encode_resume};
 pub(crate) use self::{
     account::AccountRecord, clock::ClockRecord, command::CommandRecord, contact::ContactRecord,
     erase::EraseRecord, resume::ResumeRecord, seat::SeatRecord, ticket::TicketRecord,
     usage::UsageRecord,
 };
+pub use self::{clock::encode_clock, erase::encode_erase, resume::encode_resume};
 use self::{
     field::{Name, NotKept, Object},
     shape::{check_object, explain},
