@@ -79,5 +79,5 @@ pub use error::StoreError;
 pub use options::{MemoryUse, StoreOptions};
 pub use partition::{PartitionStore, Scan};
 pub use row::RowChange;
-pub use show::show;
+pub use show::{rewritten, show};
 pub use task::TaskRow;

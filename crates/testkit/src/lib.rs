@@ -4,12 +4,17 @@
 //! - [`cli`] runs the binary, as users do;
 //! - [`timeline`] tells what an account does, in words;
 //! - [`broker`] has a real broker, and the detector as processes on it;
+//! - [`hostile`] makes a log that means harm;
+//! - [`access`] and [`certificates`] are what a broker asks of strangers;
 //! - [`world`] is everything a run has left behind, and compares two of them;
 //! - [`mod@reference`] is the world as it has to be: the same log through the
 //!   same detector, in memory and undisturbed.
 
+pub mod access;
 pub mod broker;
+pub mod certificates;
 pub mod cli;
+pub mod hostile;
 pub mod reference;
 pub mod timeline;
 pub mod world;
