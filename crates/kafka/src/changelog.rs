@@ -88,6 +88,10 @@ impl KafkaChangelog {
             Some(Code::AutoOffsetReset | Code::OffsetOutOfRange) => Some(SourceError::Rejoin(
                 format!("the changelog of partition {partition} was trimmed while it was read"),
             )),
+            Some(Code::TopicAuthorizationFailed) => Some(SourceError::Retry(format!(
+                "topic {} may not be read: give the user the right to `Read` on it",
+                self.topic
+            ))),
             Some(code) => Some(SourceError::Retry(format!("topic {}: {code}", self.topic))),
         }
     }

@@ -19,7 +19,7 @@ pub(crate) use config::{
     MAX_MESSAGE_BYTES, admin_config, changelog_consumer_config, clock_producer_config,
     event_producer_config, group_consumer_config, transactional_producer_config,
 };
-pub(crate) use connection::Connection;
+pub(crate) use connection::{Connection, explained};
 pub(crate) use log::log_line;
 
 use std::sync::Arc;

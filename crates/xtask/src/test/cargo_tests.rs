@@ -11,7 +11,7 @@ use crate::process;
 const PACKAGE: &str = "churnwatch-tests";
 
 /// Its test targets that need a broker.
-const NEED_BROKER: [&str; 3] = ["crash", "hostile", "kafka"];
+const NEED_BROKER: [&str; 4] = ["crash", "hostile", "kafka", "secure"];
 
 /// The package whose every integration test needs a broker.
 const BROKER_PACKAGE: &str = "churnwatch-kafka";
