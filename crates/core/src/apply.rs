@@ -25,7 +25,7 @@ const FORGET_USERS_DAYS: i32 = 400;
 /// Alerts remembered of one account, open or not: they stand in one row, which
 /// has to fit a record. A new one takes the place of the one that ended longest
 /// ago; while none has ended, no more are opened.
-pub const MAX_ALERTS: usize = 256;
+const MAX_ALERTS: usize = 256;
 /// An account whose last activity lies this far back, with nothing open, is
 /// not looked at any more until something happens.
 const DORMANT_DAYS: i32 = 760;
