@@ -5,6 +5,8 @@
 mod command_lines;
 #[path = "bad_input/configurations.rs"]
 mod configurations;
+#[path = "bad_input/largest.rs"]
+mod largest;
 #[path = "bad_input/mutations.rs"]
 mod mutations;
 #[path = "bad_input/records.rs"]

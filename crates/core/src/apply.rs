@@ -23,6 +23,10 @@ use crate::{
 
 /// Users without seat, role or use are forgotten after this many days.
 const FORGET_USERS_DAYS: i32 = 400;
+/// Alerts remembered of one account, open or not: they stand in one row, which
+/// has to fit a record. A new one takes the place of the one that ended longest
+/// ago; while none has ended, no more are opened.
+const MAX_ALERTS: usize = 256;
 /// An account whose last activity lies this far back, with nothing open, is
 /// not looked at any more until something happens.
 const DORMANT_DAYS: i32 = 760;
@@ -433,11 +437,13 @@ fn live(
                 continue;
             }
             None => {
-                account
-                    .hot
-                    .alerts
-                    .push(AlertState::new(signal, reading.subject.clone()));
-                account.hot.alerts.len() - 1
+                let alerts = &mut account.hot.alerts;
+                if alerts.len() >= MAX_ALERTS && !forget_one_that_is_over(alerts) {
+                    report(rules, signal, &reading, now, look, None, outcome);
+                    continue;
+                }
+                alerts.push(AlertState::new(signal, reading.subject.clone()));
+                alerts.len() - 1
             }
         };
         account.touched.hot = true;
@@ -447,6 +453,19 @@ fn live(
             publish(account, rules, fleet, now, day, index, kind, outcome);
         }
     }
+}
+
+/// Makes room by what is no longer open, the longest ago first; says whether
+/// there was any.
+fn forget_one_that_is_over(alerts: &mut Vec<AlertState>) -> bool {
+    let over = alerts
+        .iter()
+        .enumerate()
+        .filter(|(_, alert)| alert.open_episode().is_none())
+        .min_by_key(|(_, alert)| alert.episode.as_ref().map(|episode| episode.updated_at));
+    let Some((index, _)) = over else { return false };
+    alerts.remove(index);
+    true
 }
 
 fn report(

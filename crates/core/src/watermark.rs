@@ -20,6 +20,11 @@ use crate::{event::Clock, ids::SourceName, time::EventTime};
 /// grow the state without bound.
 pub const MAX_SOURCES: usize = 256;
 
+/// At most this many shards of all sources together are remembered in a
+/// partition: the times of all stand in one row, which has to fit a record.
+/// Clocks beyond prove nothing.
+pub const MAX_SHARDS: usize = 16_384;
+
 /// The times of one partition of the log.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct TaskTime {
@@ -109,11 +114,23 @@ impl TaskTime {
 
     /// Takes note of a clock record.
     pub fn clock(&mut self, clock: &Clock) {
-        if clock.source.is_log() {
-            self.log_clock.set(clock);
+        let others = self.shards();
+        let clocks = if clock.source.is_log() {
+            &mut self.log_clock
         } else {
-            self.entry(&clock.source).clocks.set(clock);
+            &mut self.entry(&clock.source).clocks
+        };
+        let (known, wanted) = (clocks.shards.len(), clock.shards as usize);
+        if wanted <= known || others - known + wanted <= MAX_SHARDS {
+            clocks.set(clock);
         }
+    }
+
+    /// Shards of all sources together.
+    fn shards(&self) -> usize {
+        let of_sources = self.sources.values().map(|source| &source.clocks);
+        let all = of_sources.chain([&self.log_clock]);
+        all.map(|clocks| clocks.shards.len()).sum()
     }
 
     /// Up to where looks may be made: no usage older than this is still

@@ -100,6 +100,10 @@ impl KafkaChangelog {
             Code::AutoOffsetReset | Code::OffsetOutOfRange => Some(SourceError::Rejoin(format!(
                 "the changelog of partition {partition} was trimmed while it was read"
             ))),
+            Code::TopicAuthorizationFailed => Some(SourceError::Retry(format!(
+                "topic {} may not be read: give the user the right to `Read` on it",
+                self.topic
+            ))),
             code => Some(SourceError::Retry(format!("topic {}: {code}", self.topic))),
         }
     }
@@ -118,7 +122,7 @@ impl KafkaChangelog {
     }
 
     fn read_on(
-        &self,
+        &mut self,
         reading: &mut Reading,
         timeout: Duration,
         visit: &mut dyn FnMut(i64, &[u8], Option<&[u8]>) -> Visit,

@@ -20,7 +20,7 @@ pub(crate) use config::{
     changelog_consumer_config, client_id, clock_producer_config, event_producer_config,
     group_consumer_config, passing_member_config, transactional_producer_config,
 };
-pub(crate) use connection::Connection;
+pub(crate) use connection::{Connection, explained};
 pub(crate) use log::log_line;
 
 use std::sync::Arc;

@@ -13,7 +13,7 @@ use rdkafka::producer::{BaseProducer, DeliveryResult, Producer as _, ProducerCon
 use crate::client::{Connection, Reporting, clock_producer_config, log_line};
 use crate::outgoing::Outgoing;
 use crate::settings::KafkaSettings;
-use crate::transaction::Tag;
+use crate::transaction::{Tag, undelivered};
 
 use std::time::Duration;
 
@@ -48,7 +48,8 @@ impl ProducerContext for ClockContext {
         match result {
             Ok(_) => self.connection.works(),
             Err((error, record)) => {
-                tracing::warn!(partition = record.partition(), %error, "a clock record was not delivered");
+                let error = undelivered(record.topic(), error);
+                tracing::warn!(partition = record.partition(), %error, "no clock was written");
             }
         }
     }

@@ -39,7 +39,7 @@ use rdkafka::producer::Producer;
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 
 use crate::changelog::LOG_HEADER;
-use crate::client::{ClientError, Connection, Reporting, transactional_producer_config};
+use crate::client::{ClientError, Connection, Reporting, explained, transactional_producer_config};
 use crate::clock::ClockProducer;
 use crate::group::Membership;
 use crate::outgoing::{FittedLetter, Outgoing, headers};
@@ -135,11 +135,14 @@ impl KafkaSink {
             }
             Err(error) => error,
         };
-        let text = format!("cannot begin transactions: {error}");
         let code = match &error {
             CallError::Kafka(error) => error.rdkafka_error_code(),
             CallError::Hung => None,
         };
+        let mut text = format!("cannot begin transactions: {error}");
+        if let Some(code) = code {
+            text = explained(code, &text);
+        }
         if code.is_some_and(needs_a_person) {
             return Err(CommitError::Fatal(text));
         }

@@ -28,6 +28,7 @@ use rdkafka::error::KafkaError;
 use rdkafka::message::Message;
 use rdkafka::producer::{BaseProducer, DeliveryResult, Producer, ProducerContext};
 use rdkafka::topic_partition_list::TopicPartitionList;
+use rdkafka::types::RDKafkaErrorCode;
 use rdkafka::{ClientConfig, ClientContext};
 
 use crate::client::{Connection, log_line};
@@ -137,12 +138,21 @@ impl ProducerContext for Deliveries {
                 }
             }
             Err((error, record)) => {
-                let failed =
-                    || format!("a record for {} was not delivered: {error}", record.topic());
+                let failed = || undelivered(record.topic(), error);
                 reports.failure.get_or_insert_with(failed);
             }
         }
     }
+}
+
+/// Why a record did not get into its topic.
+pub(crate) fn undelivered(topic: &str, error: &KafkaError) -> String {
+    if error.rdkafka_error_code() == Some(RDKafkaErrorCode::TopicAuthorizationFailed) {
+        return format!(
+            "topic {topic} may not be written: give the user the right to `Write` on it"
+        );
+    }
+    format!("a record for {topic} was not delivered: {error}")
 }
 
 /// Why a call did not do what it should.

@@ -158,13 +158,11 @@ impl Accounts {
             let before = slot.bytes;
             if is_touched(&slot.state.touched) {
                 slot.stored = !is_gone(&slot.state);
-                if slot.state.touched.seats {
-                    slot.state
-                        .seats
-                        .values_mut()
-                        .for_each(|seat| seat.touched = false);
+                for user in std::mem::take(&mut slot.state.touched).seats {
+                    if let Some(seat) = slot.state.seats.get_mut(&user) {
+                        seat.touched = false;
+                    }
                 }
-                slot.state.touched = Touched::default();
                 slot.bytes = slot.state.memory_bytes() + SLOT_BYTES;
             }
             let after = slot.bytes;
@@ -322,7 +320,7 @@ fn is_touched(touched: &Touched) -> bool {
         removed_seats,
         erased,
     } = touched;
-    *hot || *history || *seats || *erased || !removed_seats.is_empty()
+    *hot || *history || !seats.is_empty() || *erased || !removed_seats.is_empty()
 }
 
 fn changes_of(
@@ -344,8 +342,9 @@ fn changes_of(
     if touched.history || first {
         changes.push(put(key::history(id), row::encode(&state.history)?));
     }
-    if touched.seats {
-        for (user, seat) in state.seats.iter().filter(|(_, seat)| seat.touched) {
+    for user in &touched.seats {
+        // A seat may be forgotten after it was touched.
+        if let Some(seat) = state.seats.get(user) {
             changes.push(put(key::seat(id, user), row::encode(seat)?));
         }
     }
@@ -376,7 +375,10 @@ fn put(key: Vec<u8>, value: Vec<u8>) -> RowChange {
 
 #[cfg(test)]
 mod tests {
-    use churnwatch_core::time::{Day, EventTime};
+    use churnwatch_core::{
+        ids::UserId,
+        time::{Day, EventTime},
+    };
 
     use super::*;
     use crate::testing::*;
@@ -513,6 +515,29 @@ mod tests {
             (read, store.digest())
         };
         assert_eq!(rows(true), rows(false));
+    }
+
+    #[test]
+    fn a_user_of_an_account_of_very_many_is_written_alone() {
+        let (_state, mut store) = store();
+        let mut accounts = Accounts::new(10);
+        let id = AccountId::from("a");
+        let account = accounts.load_for_change(&store, &id).unwrap();
+        change(account, 1);
+        for user in 0..5_000 {
+            account.user_acts(&UserId::from(&*format!("u{user}")), Day(0), 1);
+        }
+        assert_eq!(commit(&mut store, &mut accounts).unwrap().len(), 5_003);
+        for round in 0..2 {
+            let account = accounts.load_for_change(&store, &id).unwrap();
+            for user in ["u4999", "u7", "u4999"] {
+                account.user_acts(&user.into(), Day(0), 1);
+            }
+            let rows = commit(&mut store, &mut accounts).unwrap();
+            let keys: Vec<_> = rows.into_iter().map(|row| row.key).collect();
+            let seat = |user: &str| key::seat(&id, &user.into());
+            assert_eq!(keys, [seat("u4999"), seat("u7")], "{round}");
+        }
     }
 
     #[test]

@@ -81,6 +81,6 @@ pub use error::StoreError;
 pub use options::{MemoryUse, StoreOptions};
 pub use partition::{PartitionStore, RestoredRows, Scan};
 pub use row::RowChange;
-pub use show::show;
+pub use show::{rewritten, show};
 pub use task::TaskRow;
 pub use version::StateVersion;

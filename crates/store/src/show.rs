@@ -41,6 +41,29 @@ pub fn show(key: &[u8], value: &[u8], partition: i32) -> Result<String, StoreErr
     })
 }
 
+/// The value of a row read and written again, in the version of today;
+/// `partition` is for errors only.
+///
+/// # Errors
+/// As [`show`].
+pub fn rewritten(key: &[u8], value: &[u8], partition: i32) -> Result<Vec<u8>, StoreError> {
+    let key = key::parse(key).map_err(|bad| StoreError::Corrupt {
+        partition,
+        what: "a key".to_owned(),
+        reason: bad.to_string(),
+    })?;
+    match key {
+        RowKey::Hot(account) => row::encode(&row::decode::<Hot>(value, Some(&account), partition)?),
+        RowKey::History(account) => {
+            row::encode(&row::decode::<History>(value, Some(&account), partition)?)
+        }
+        RowKey::Seat(account, _) => {
+            row::encode(&row::decode::<Seat>(value, Some(&account), partition)?)
+        }
+        RowKey::Task => TaskRow::decode(value, partition)?.encode(),
+    }
+}
+
 fn titled(title: &str, row: &dyn std::fmt::Debug) -> String {
     format!("{title}\n{row:#?}")
 }
@@ -60,5 +83,9 @@ mod tests {
         assert!(text.starts_with("hot row of account \"acme\"\n"), "{text}");
         assert!(text.contains("sequence: 300"), "{text}");
         assert!(show(b"\xff", &value, 0).is_err());
+        assert_eq!(
+            rewritten(&key::hot(&"acme".into()), &value, 0).unwrap(),
+            value
+        );
     }
 }

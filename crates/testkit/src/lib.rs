@@ -4,6 +4,8 @@
 //! - [`cli`] runs the binary, as users do;
 //! - [`timeline`] tells what an account does, in words;
 //! - [`broker`] has a real broker, and the detector as processes on it;
+//! - [`hostile`] makes a log that means harm;
+//! - [`access`] and [`certificates`] are what a broker asks of strangers;
 //! - [`private_broker`] starts one more, for a test that does it harm;
 //! - [`proxy`] is a bad network in front of it;
 //! - [`world`] is everything a run has left behind, and compares two of them;
@@ -14,9 +16,12 @@
 //! - [`crash`] interrupts a run in every way that a seed draws, and looks at
 //!   what is left.
 
+pub mod access;
 pub mod broker;
+pub mod certificates;
 pub mod cli;
 pub mod crash;
+pub mod hostile;
 pub mod model;
 pub mod private_broker;
 pub mod proxy;

@@ -189,7 +189,7 @@ impl World {
     }
 
     /// The hash of the rules, as the first alert has it; it is compared in all.
-    fn config_hash(&self) -> String {
+    pub fn config_hash(&self) -> String {
         let first = self.history.values().flatten().next();
         first.map_or_else(String::new, |body| {
             let body: Value = serde_json::from_str(body).expect("a body is JSON");

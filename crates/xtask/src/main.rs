@@ -11,10 +11,12 @@
 //! - [`generate`] writes, or checks, the files that derive from the code;
 //! - [`doc_links`] checks every relative link in the Markdown files;
 //! - [`same_alerts`] compares the alerts of two runs, byte by byte;
-//! - [`lint_deploy`] checks the compose file and the Dockerfile without an engine.
+//! - [`lint_deploy`] checks the compose file and the Dockerfile without an engine;
+//! - [`deny`] checks the dependencies: licences, sources, known vulnerabilities;
+//! - [`fuzz`] runs the fuzz targets.
 //!
 //! Underneath lie [`workspace`] (where things are), [`process`] (running other
-//! programs) and [`failure`] (what went wrong and what to do about it).
+//! programs), [`python_tools`] (tools that come by pip) and [`failure`] (what went wrong and what to do about it).
 //!
 //! Answers go to standard output, everything that is said on the way to
 //! standard error, so that `eval "$(cargo xtask kafka up)"` works.
@@ -22,12 +24,15 @@
 mod bounds;
 mod crash;
 mod demo;
+mod deny;
 mod doc_links;
 mod failure;
+mod fuzz;
 mod generate;
 mod kafka;
 mod lint_deploy;
 mod process;
+mod python_tools;
 mod same_alerts;
 mod setup;
 mod test;
@@ -55,6 +60,8 @@ Commands:
   doc-links    Check the relative links and anchors of the Markdown files
   same-alerts  Compare two files of alerts, account by account
   lint-deploy  Check the compose file and the Dockerfile, offline
+  deny         Check the dependencies against deny.toml
+  fuzz         Run the fuzz targets
   help         Print this help
 
 `cargo xtask <COMMAND> --help` says more about each.
@@ -127,6 +134,16 @@ const SUBCOMMANDS: &[Subcommand] = &[
         name: "lint-deploy",
         help: lint_deploy::HELP,
         run: lint_deploy::run,
+    },
+    Subcommand {
+        name: "deny",
+        help: deny::HELP,
+        run: deny::run,
+    },
+    Subcommand {
+        name: "fuzz",
+        help: fuzz::HELP,
+        run: fuzz::run,
     },
 ];
 

@@ -16,7 +16,7 @@ pub mod rhythm;
 pub mod seat;
 mod size;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
@@ -51,7 +51,7 @@ pub struct AccountState {
     /// Users with core actions on days that are still open; derived from `seats`.
     open_users: Vec<UserId>,
     /// Users with a declared role above member; derived from `seats`.
-    role_holders: Vec<UserId>,
+    role_holders: BTreeSet<UserId>,
     /// Rows that must be written.
     pub touched: Touched,
 }
@@ -63,12 +63,24 @@ pub struct Touched {
     pub hot: bool,
     /// The history row.
     pub history: bool,
-    /// Some seat; each has a flag of its own.
-    pub seats: bool,
+    /// Users whose seats were touched, in the order in which they were first. An
+    /// account may have a hundred thousand users, of whom few act between two
+    /// commits; each seat has a flag too, so that it is named here once.
+    pub seats: Vec<UserId>,
     /// Seats that are gone.
     pub removed_seats: Vec<UserId>,
     /// Every row that was stored is void; what is there now began after that.
     pub erased: bool,
+}
+
+impl Touched {
+    /// Notes that a user's seat must be written.
+    fn seat(&mut self, user: &UserId, seat: &mut Seat) {
+        if !seat.touched {
+            seat.touched = true;
+            self.seats.push(user.clone());
+        }
+    }
 }
 
 /// The part that changes with each event.
@@ -242,34 +254,30 @@ impl AccountState {
     pub fn set_role(&mut self, user: &UserId, role: Role) {
         let seat = self.seat(user);
         seat.role = Some(role);
-        let leads = seat.leads();
-        match self.role_holders.binary_search(user) {
-            Ok(index) if !leads => {
-                self.role_holders.remove(index);
-            }
-            Err(index) if leads => self.role_holders.insert(index, user.clone()),
-            Ok(_) | Err(_) => {}
+        if !seat.leads() {
+            self.role_holders.remove(user);
+        } else if !self.role_holders.contains(user) {
+            self.role_holders.insert(user.clone());
         }
     }
 
     /// A user's seat, made where there was none.
     pub fn seat(&mut self, user: &UserId) -> &mut Seat {
-        self.touched.seats = true;
         if !self.seats.contains_key(user) {
             self.seats.insert(user.clone(), Seat::default());
         }
         let seat = self.seats.get_mut(user).expect("it was just made sure of");
-        seat.touched = true;
+        self.touched.seat(user, seat);
         seat
     }
 
     /// Counts a user's core action on an open day.
     pub fn user_acts(&mut self, user: &UserId, day: Day, feature_bit: u64) {
-        self.touched.seats = true;
         let seat = match self.seats.get_mut(user) {
             Some(seat) => seat,
             None => self.seats.entry(user.clone()).or_default(),
         };
+        self.touched.seat(user, seat);
         if seat.open.is_empty() {
             self.open_users.push(user.clone());
         }
@@ -297,7 +305,7 @@ impl AccountState {
                 };
                 if let Some(before) = seat.close_day(at, w) {
                     self.history.user_was_active(before, day);
-                    self.touched.seats = true;
+                    self.touched.seat(user, seat);
                 }
                 !seat.open.is_empty()
             });
@@ -425,6 +433,11 @@ mod tests {
         let mut account = account();
         account.open_day(Day(0)).core += 1;
         account.user_acts(&"u".into(), Day(0), 1);
+        // As after a commit.
+        for user in std::mem::take(&mut account.touched).seats {
+            account.seat(&user).touched = false;
+        }
+        account.touched = Touched::default();
         let mut again = AccountState::from_rows(
             account.id.clone(),
             account.hot.clone(),

@@ -40,7 +40,7 @@ pub struct Seat {
     pub features: u64,
     /// Core actions on days that are still open.
     pub open: Vec<(Day, u32)>,
-    /// Whether this seat's row must be written.
+    /// Whether this seat's row must be written; see [`super::Touched::seats`].
     #[serde(skip)]
     pub touched: bool,
 }
@@ -63,7 +63,6 @@ impl Seat {
 
     /// Counts a core action on an open day.
     pub fn act(&mut self, day: Day) {
-        self.touched = true;
         match self.open.iter_mut().find(|(open, _)| *open == day) {
             Some((_, count)) => *count = count.saturating_add(1),
             None => self.open.push((day, 1)),
@@ -75,7 +74,6 @@ impl Seat {
     pub fn close_day(&mut self, at: ClockReading, w: f64) -> Option<Option<Day>> {
         let index = self.open.iter().position(|(open, _)| *open == at.day)?;
         let (day, count) = self.open.swap_remove(index);
-        self.touched = true;
         self.weeks.add(day.week(), count);
         Some(self.was_active(at, w))
     }
@@ -83,7 +81,6 @@ impl Seat {
     /// Counts a late core action on a closed day; gives the last active day
     /// before it when this moved it.
     pub fn act_late(&mut self, at: ClockReading, w: f64) -> Option<Option<Day>> {
-        self.touched = true;
         self.weeks.add(at.day.week(), 1);
         if self.last_active().is_some_and(|last| last >= at.day) {
             return None;

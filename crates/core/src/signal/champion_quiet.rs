@@ -123,6 +123,8 @@ fn declared(account: &AccountState) -> Vec<Watched<'_>> {
                 seat.role.is_some_and(|role| tier.contains(&role))
                     && seat.status != SeatStatus::Deactivated
             })
+            // Of a hundred thousand champions nobody needs to see the rest.
+            .take(MOST_DECLARED)
             .map(|(user, seat)| Watched {
                 user: user.clone(),
                 seat: Some(seat),

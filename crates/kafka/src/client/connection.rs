@@ -39,9 +39,9 @@ impl Connection {
             return;
         }
         let text = if reason.is_empty() {
-            error.to_string()
+            explained(code, &error.to_string())
         } else {
-            reason.to_owned()
+            explained(code, reason)
         };
         tracing::warn!(target: "librdkafka", client = self.name, code = ?code, "{text}");
         if stops_the_client(code) {
@@ -72,6 +72,27 @@ impl Drop for Connection {
             self.health.set_cause(&self.name, None);
         }
     }
+}
+
+/// librdkafka's words for an error, and where to look.
+pub(crate) fn explained(code: Code, reason: &str) -> String {
+    let look_at = match code {
+        Code::Authentication | Code::SaslAuthenticationFailed => {
+            "check kafka.security.sasl.username and the file kafka.security.sasl.password_file"
+        }
+        Code::SSL => {
+            "check that kafka.security.tls.ca_file has the authority of the brokers, and that kafka.bootstrap_servers \
+             names them as their certificates do, which kafka.security.tls.verify_hostname asks for"
+        }
+        Code::GroupAuthorizationFailed => {
+            "give the user the right to `Read` on the group kafka.group_id"
+        }
+        Code::TransactionalIdAuthorizationFailed => {
+            "give the user the right to `Write` on the transactional ids that begin with kafka.group_id and `-`"
+        }
+        _ => return reason.to_owned(),
+    };
+    format!("{reason}: {look_at}")
 }
 
 /// Events that arrive as errors and are none.

@@ -153,6 +153,14 @@ impl KafkaSource {
             | Code::OperationTimedOut
             | Code::PollExceeded
             | Code::NoError => Verdict::GoOn,
+            Code::TopicAuthorizationFailed => Verdict::Tell(SourceError::Retry(format!(
+                "topic {} may not be read: give the user the right to `Read` on it",
+                self.topic
+            ))),
+            Code::GroupAuthorizationFailed => Verdict::Tell(SourceError::Retry(format!(
+                "the group {} may not be joined: give the user the right to `Read` on it",
+                self.settings.group_id
+            ))),
             _ => Verdict::Tell(SourceError::Retry(format!("topic {}: {code}", self.topic))),
         }
     }

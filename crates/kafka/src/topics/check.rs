@@ -55,7 +55,10 @@ fn judge(topics: &Topics, found: &BTreeMap<String, Found>, dev: bool) -> Report 
         match found.get(&spec.name) {
             None => report.error(
                 &spec.name,
-                format!("does not exist: create it with `{CREATE_COMMAND}`"),
+                format!(
+                    "does not exist, or the user may not {} it: create it with `{CREATE_COMMAND}`",
+                    spec.role.seen_with()
+                ),
             ),
             Some(topic) => {
                 report.record_size(&spec.name, topic);
@@ -369,7 +372,7 @@ mod tests {
         let report = judge(&Topics::default(), &found, false);
         only(
             &report.errors,
-            "topic churnwatch.state: does not exist: create it with `churnwatch topics create`",
+            "topic churnwatch.state: does not exist, or the user may not `Read` or `Write` it: create it with `churnwatch topics create`",
         );
     }
 

@@ -1,6 +1,7 @@
 //! Looking topics up on the brokers, and making them.
 
 use std::collections::BTreeMap;
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use rdkafka::ClientContext;
@@ -10,9 +11,10 @@ use rdkafka::admin::{
 };
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::error::KafkaError;
+use rdkafka::types::RDKafkaErrorCode as Code;
 
 use super::spec::TopicSpec;
-use crate::client::{ClientError, admin_config, log_line};
+use crate::client::{ClientError, admin_config, explained, log_line};
 use crate::settings::KafkaSettings;
 
 /// How long one question to the brokers may take. A process that waits for its
@@ -81,7 +83,12 @@ pub(super) struct Cluster {
     servers: String,
 }
 
-struct AdminContext;
+/// Keeps what was last wrong with the connection: a question that gets no answer
+/// does not say why.
+#[derive(Default)]
+struct AdminContext {
+    last_error: Mutex<Option<String>>,
+}
 
 impl ClientContext for AdminContext {
     fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
@@ -90,13 +97,22 @@ impl ClientContext for AdminContext {
 
     fn error(&self, error: KafkaError, reason: &str) {
         tracing::debug!(target: "librdkafka", client = "kafka-admin", %error, reason);
+        let code = error.rdkafka_error_code();
+        // That no broker is left is what follows from it.
+        if let Some(code) = code.filter(|code| *code != Code::AllBrokersDown) {
+            let mut last = self
+                .last_error
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner);
+            *last = Some(explained(code, reason));
+        }
     }
 }
 
 impl Cluster {
     pub(super) fn connect(settings: &KafkaSettings) -> Result<Self, TopicsError> {
         let admin = admin_config(settings)?
-            .create_with_context(AdminContext)
+            .create_with_context(AdminContext::default())
             .map_err(ClientError::from)?;
         Ok(Self {
             admin,
@@ -158,7 +174,12 @@ impl Cluster {
             let config = config.map_err(|code| TopicsError::Refused {
                 topic: topic.clone(),
                 doing: "reading its settings",
-                reason: code.to_string(),
+                reason: match code {
+                    Code::TopicAuthorizationFailed => {
+                        "give the user the right to `DescribeConfigs` on it".to_owned()
+                    }
+                    code => code.to_string(),
+                },
             })?;
             // Answers stand in the order of the questions; named all the same.
             let OwnedResourceSpecifier::Topic(name) = config.specifier else {
@@ -231,9 +252,15 @@ impl Cluster {
     }
 
     fn unreachable(&self, error: &KafkaError) -> TopicsError {
+        let context = self.admin.inner().context();
+        let last = context
+            .last_error
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take();
         TopicsError::Unreachable {
             servers: self.servers.clone(),
-            reason: error.to_string(),
+            reason: last.unwrap_or_else(|| error.to_string()),
         }
     }
 }

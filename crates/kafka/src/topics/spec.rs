@@ -19,6 +19,16 @@ pub enum TopicRole {
     Changelog,
 }
 
+impl TopicRole {
+    /// The rights of ours that make it visible to us.
+    pub(super) const fn seen_with(self) -> &'static str {
+        match self {
+            Self::Events | Self::Changelog => "`Read` or `Write`",
+            Self::Alerts | Self::Current | Self::DeadLetters => "`Write`",
+        }
+    }
+}
+
 /// A topic as it should be.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TopicSpec {

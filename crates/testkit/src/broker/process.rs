@@ -179,6 +179,19 @@ impl Process {
             .sum()
     }
 
+    /// Memory that is resident, in bytes, by the kernel's own count.
+    ///
+    /// # Panics
+    /// It has ended.
+    pub fn resident_bytes(&self) -> u64 {
+        let status = format!("/proc/{}/status", self.child.id());
+        let status = std::fs::read_to_string(status).expect("a running process has a status");
+        let resident = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+        let kibibytes =
+            resident.and_then(|line| line.trim().split(' ').next()?.parse::<u64>().ok());
+        kibibytes.expect("a process has memory") * 1_024
+    }
+
     /// Sends a signal, by its name without `SIG`.
     ///
     /// # Panics

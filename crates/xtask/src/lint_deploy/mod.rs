@@ -13,10 +13,10 @@
 mod dockerfile;
 
 use std::ffi::OsString;
-use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::path::Path;
 
-use crate::failure::{Failure, Result, While};
+use crate::failure::{Failure, Result};
+use crate::python_tools::Tools;
 use crate::setup::{self, Purpose};
 use crate::{process, workspace};
 
@@ -58,7 +58,7 @@ pub(crate) fn run(arguments: Vec<OsString>) -> Result<()> {
 /// Fails unless every check holds.
 pub(crate) fn check() -> Result<()> {
     let root = workspace::root()?;
-    let tools = Tools::install()?;
+    let tools = Tools::install("lint-tools", &TOOLS, "check-jsonschema")?;
     process::run_aside(
         tools
             .command("check-jsonschema")
@@ -81,56 +81,4 @@ pub(crate) fn check() -> Result<()> {
     dockerfile::check_copied_paths(&root, Path::new(DOCKERFILE))?;
     eprintln!("lint-deploy: {COMPOSE_FILE} and {DOCKERFILE} are in order");
     Ok(())
-}
-
-/// The folder that the tools are installed in.
-struct Tools {
-    folder: PathBuf,
-}
-
-impl Tools {
-    /// Installs the tools unless these versions are there.
-    fn install() -> Result<Self> {
-        let folder = workspace::cache()?.join("lint-tools");
-        let tools = Self { folder };
-        let wanted = TOOLS.join("\n");
-        // Written last, so an installation cut short is begun again.
-        let installed = tools.folder.join("installed.txt");
-        if std::fs::read_to_string(&installed).is_ok_and(|text| text == wanted) && tools.work() {
-            return Ok(tools);
-        }
-        eprintln!(
-            "lint-deploy: installing {} into {}",
-            TOOLS.join(", "),
-            tools.folder.display()
-        );
-        process::run_aside(
-            Command::new("python3")
-                .args(["-m", "venv", "--clear"])
-                .arg(&tools.folder),
-        )?;
-        let mut pip = tools.command("python3");
-        pip.args([
-            "-m",
-            "pip",
-            "install",
-            "--quiet",
-            "--disable-pip-version-check",
-            "--only-binary",
-            ":all:",
-        ]);
-        process::run_aside(pip.args(TOOLS))?;
-        std::fs::write(&installed, wanted)
-            .while_doing(|| format!("write {}", installed.display()))?;
-        Ok(tools)
-    }
-
-    /// A folder kept in a cache outlives the Python it was made with.
-    fn work(&self) -> bool {
-        process::capture(self.command("check-jsonschema").arg("--version")).is_ok()
-    }
-
-    fn command(&self, tool: &str) -> Command {
-        Command::new(self.folder.join("bin").join(tool))
-    }
 }

@@ -11,7 +11,15 @@ use crate::process;
 const PACKAGE: &str = "churnwatch-tests";
 
 /// Its test targets that need a broker.
-const NEED_BROKER: [&str; 5] = ["broker_faults", "crash", "damage", "kafka", "operations"];
+const NEED_BROKER: [&str; 7] = [
+    "broker_faults",
+    "crash",
+    "damage",
+    "hostile",
+    "kafka",
+    "operations",
+    "secure",
+];
 
 /// The package whose every integration test needs a broker.
 const BROKER_PACKAGE: &str = "churnwatch-kafka";

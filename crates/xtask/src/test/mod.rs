@@ -13,7 +13,7 @@ use std::ffi::OsString;
 use crate::failure::Result;
 use crate::kafka::{self, Broker, UpOptions};
 use crate::setup::{self, Purpose};
-use crate::{doc_links, generate, lint_deploy, process};
+use crate::{deny, doc_links, generate, lint_deploy, process};
 use steps::Steps;
 
 pub(crate) const HELP: &str = "\
@@ -31,6 +31,7 @@ Steps, in this order; the first failure ends the run:
   setup               what is missing on this machine is installed
   format              cargo fmt --all --check
   clippy              cargo clippy --workspace --all-targets, warnings denied
+  dependencies        cargo xtask deny
   broker up           cargo xtask kafka up; without a broker the run fails
   tests               cargo test --workspace, with KAFKA_BOOTSTRAP
   documentation       cargo doc --no-deps --workspace, warnings denied
@@ -92,6 +93,7 @@ fn every_step(
         ];
         process::run(&mut process::cargo(arguments)?)
     })?;
+    steps.run("dependencies", deny::check)?;
     if !with_broker {
         return steps_beside_the_broker(steps, None, cargo_test_arguments);
     }

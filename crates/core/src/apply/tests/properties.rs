@@ -117,7 +117,7 @@ impl Rows {
         }
         for (user, seat) in &mut account.seats {
             if std::mem::take(&mut seat.touched) {
-                assert!(touched.seats, "a touched seat is announced");
+                assert!(touched.seats.contains(user), "a touched seat is announced");
                 self.seats
                     .insert(user.clone(), postcard::to_stdvec(seat).expect(bytes));
             }
