@@ -256,7 +256,12 @@ impl Task {
                 key::task().to_vec(),
                 row.encode(self.store.state_version())?,
             ),
-            topics: self.topics.clone(),
+            // Members of an older release could not read a position that names them.
+            topics: if self.store.state_version().names_topics() {
+                self.topics.clone()
+            } else {
+                TopicIds::default()
+            },
         };
         self.prepared = Some(row);
         Ok(Some(epoch))

@@ -8,6 +8,9 @@
 //! | 1 | 1 | 1 | 1 | 1 |
 //! | 2 | 1 | 1 | 1 | 2: the window of the breaker |
 //!
+//! From version 2 on, positions beside the rows (in the group's offsets) also
+//! name their topics.
+//!
 //! Every version from the oldest on is read. The newest is written, or an older
 //! one on demand: while a fleet is being upgraded, members that do not know
 //! the newest yet must be able to take a partition over.
@@ -39,6 +42,11 @@ impl StateVersion {
     /// Whether the task row has room for the window of the breaker.
     pub fn keeps_breaker(self) -> bool {
         self.task_row() >= 2
+    }
+
+    /// Whether committed positions may name their topics.
+    pub fn names_topics(self) -> bool {
+        self.0 >= 2
     }
 
     /// The version of the task row.
