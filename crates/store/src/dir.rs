@@ -207,8 +207,10 @@ impl StateDir {
     /// # Errors
     /// Those of RocksDB.
     pub fn flush(&self) -> Result<(), StoreError> {
-        for (&partition, db) in self.0.open().iter() {
-            let Some(db) = db.upgrade() else { continue };
+        for (&partition, entry) in self.0.open().iter() {
+            let Some(db) = entry.db.upgrade() else {
+                continue;
+            };
             db.flush()
                 .map_err(|e| StoreError::rocksdb(partition, db.path(), e))?;
         }

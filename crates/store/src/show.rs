@@ -7,6 +7,7 @@ use crate::{
     key::{self, RowKey},
     row::{self, Row},
     task::TaskRow,
+    version::StateVersion,
 };
 
 /// A row taken apart for reading, one field a line; `partition` is for errors
@@ -60,7 +61,10 @@ pub fn rewritten(key: &[u8], value: &[u8], partition: i32) -> Result<Vec<u8>, St
         RowKey::Seat(account, _) => {
             row::encode(&row::decode::<Seat>(value, Some(&account), partition)?)
         }
-        RowKey::Task => TaskRow::decode(value, partition)?.encode(),
+        RowKey::Task => {
+            let version = value.first().copied().and_then(StateVersion::of);
+            TaskRow::decode(value, partition)?.encode(version.unwrap_or_default())
+        }
     }
 }
 
