@@ -1,10 +1,10 @@
 //! Defences switched off: then the check must find what they defend against,
 //! or the bound that they keep must be broken.
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use churnwatch_testkit::{
-    broker::{Process, wait_for, wait_for_work},
+    broker::{Process, wait_for},
     proxy::Api,
 };
 use serde_json::json;
