@@ -148,6 +148,9 @@ fn detect(
             .or_exit(Failure::Internal)?;
         workers.push(worker);
     }
+    // Only now: the workers have said by themselves that they wait for the group, and in between
+    // nobody would have had a cause.
+    health.set_cause("broker", None);
     let memory = watch_memory(state.clone(), metrics.clone(), stop.clone());
     let mut result = Ok(());
     for worker in workers {
@@ -286,7 +289,6 @@ fn check_topics(
                         error,
                     });
                 }
-                health.set_cause("broker", None);
                 return Ok(u32::try_from(report.partitions).ok());
             }
             Err(error @ TopicsError::Client(_)) => return Err(error).or_exit(Failure::Config),
