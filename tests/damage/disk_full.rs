@@ -98,7 +98,7 @@ fn a_full_disk_stops_the_work_and_says_so_and_goes_on_by_itself_when_there_is_ro
         let state = disk.path.join("state");
         let mut on_it = settings();
         on_it["state_dir"] = json!(state);
-        on_it["store"] = json!({"write_buffer_mib": 1});
+        on_it["store"] = json!({"write_buffer_mib": 8});
         run.feed(4);
         let mut process = run.deployment.start(A, &on_it);
         run.wait_until_read(&mut process);

@@ -23,9 +23,17 @@ fn inspect_shows_and_proves_what_is_there_and_names_the_partition_that_is_damage
     let said = inspect(&run, &[]).failed(75);
     assert!(said.contains("is in use by churnwatch"), "{said}");
     process.stop();
-    let log: Vec<i64> = run.deployment.group().progress().iter().map(|at| at.0).collect();
+    let log: Vec<i64> = run
+        .deployment
+        .group()
+        .progress()
+        .iter()
+        .map(|at| at.0)
+        .collect();
 
-    let shown = inspect(&run, &["--format", "json", "--verify"]).succeeded().stdout;
+    let shown = inspect(&run, &["--format", "json", "--verify"])
+        .succeeded()
+        .stdout;
     let shown: Value = serde_json::from_str(&shown).expect("JSON");
     for (partition, offset) in log.iter().enumerate() {
         let row = &shown[partition];
@@ -37,8 +45,13 @@ fn inspect_shows_and_proves_what_is_there_and_names_the_partition_that_is_damage
         }
         assert_eq!(row["digest"].as_str().map(str::len), Some(32), "{shown}");
     }
-    let shown = inspect(&run, &["--format", "table", "--partition", "1"]).succeeded().stdout;
-    assert!(shown.contains("not read") && !shown.contains("verified"), "{shown}");
+    let shown = inspect(&run, &["--format", "table", "--partition", "1"])
+        .succeeded()
+        .stdout;
+    assert!(
+        shown.contains("not read") && !shown.contains("verified"),
+        "{shown}"
+    );
 
     let account = run
         .deployment
@@ -47,7 +60,9 @@ fn inspect_shows_and_proves_what_is_there_and_names_the_partition_that_is_damage
         .find_map(|record| record.key)
         .expect("an account");
     let account = String::from_utf8(account).expect("an id");
-    let shown = inspect(&run, &["--account", &account, "--format", "table"]).succeeded().stdout;
+    let shown = inspect(&run, &["--account", &account, "--format", "table"])
+        .succeeded()
+        .stdout;
     for row in ["hot row of account", "history row of account"] {
         assert!(shown.contains(row), "{shown}");
     }
@@ -66,7 +81,9 @@ fn inspect_shows_and_proves_what_is_there_and_names_the_partition_that_is_damage
             let bytes = fs::read(&table).expect("a table");
             fs::write(&table, &bytes[..bytes.len() / 2]).expect("a table can be written");
         }),
-        ("a table gone", |run| fs::remove_file(run.table(1)).expect("a table goes")),
+        ("a table gone", |run| {
+            fs::remove_file(run.table(1)).expect("a table goes")
+        }),
         ("CURRENT gone", |run| {
             fs::remove_file(run.database(1).join("CURRENT")).expect("CURRENT goes");
         }),
@@ -88,8 +105,16 @@ fn inspect_shows_and_proves_what_is_there_and_names_the_partition_that_is_damage
     for (what, damage) in damages {
         damage(&run);
         let ran = inspect(&run, &["--verify", "--format", "ndjson"]);
-        assert!(ran.stdout.contains(r#""state":"verified""#), "{what}: {}", ran.stdout);
-        assert!(ran.stdout.contains(r#""state":"damaged""#), "{what}: {}", ran.stdout);
+        assert!(
+            ran.stdout.contains(r#""state":"verified""#),
+            "{what}: {}",
+            ran.stdout
+        );
+        assert!(
+            ran.stdout.contains(r#""state":"damaged""#),
+            "{what}: {}",
+            ran.stdout
+        );
         let said = ran.failed(70);
         println!("{what}: {said}");
         assert!(said.contains("partition 1"), "{what}: {said}");
@@ -100,7 +125,11 @@ fn inspect_shows_and_proves_what_is_there_and_names_the_partition_that_is_damage
     inspect(&run, &["--verify"]).succeeded();
     let process = run.start();
     process.wait_until_ready();
-    assert!(!process.log().contains("rebuilding"), "{}", process.last_said());
+    assert!(
+        !process.log().contains("rebuilding"),
+        "{}",
+        process.last_said()
+    );
     run.end(process, "inspect");
 }
 

@@ -16,7 +16,12 @@ fn a_forgotten_group_goes_on_from_the_newest_epoch_record() {
     let process = run.start();
     process.wait_until_ready();
     let said = "the group has no offset for this partition; going on from its newest epoch record";
-    assert_eq!(process.log().matches(said).count(), 2, "{}", process.last_said());
+    assert_eq!(
+        process.log().matches(said).count(),
+        2,
+        "{}",
+        process.last_said()
+    );
     process.stop();
     // The same with nothing but the changelog.
     run.read_a_share(3);
@@ -51,7 +56,10 @@ fn a_log_trimmed_past_the_position_stops_its_partition() {
     run.deployment.trim(LOG, 0, end - 1);
     let before = run.deployment.group().progress();
     let process = run.start();
-    expect_stopped(&process, &format!("partition 0 was trimmed to offset {}", end - 1));
+    expect_stopped(
+        &process,
+        &format!("partition 0 was trimmed to offset {}", end - 1),
+    );
     let group = run.deployment.group();
     wait_for("the other partition", || {
         let progress = group.progress();
@@ -102,7 +110,12 @@ fn a_trimmed_changelog_stops_a_partition_that_needs_it_and_is_mended_by_one_that
     let process = run.start();
     process.wait_until_ready();
     let said = "writing every row of this state into it";
-    assert_eq!(process.log().matches(said).count(), 1, "{}", process.last_said());
+    assert_eq!(
+        process.log().matches(said).count(),
+        1,
+        "{}",
+        process.last_said()
+    );
     process.stop();
     // It is whole again, and nobody does it twice.
     run.lose_the_disk();
@@ -151,7 +164,10 @@ fn a_log_made_anew_stops_its_partitions_however_long_it_is() {
         run.deployment.make_missing_topics(PARTITIONS);
         run.feed(one_of);
         let now = run.deployment.group().progress();
-        let is_longer = now.iter().zip(&before).all(|(now, before)| now.1 > before.0);
+        let is_longer = now
+            .iter()
+            .zip(&before)
+            .all(|(now, before)| now.1 > before.0);
         assert_eq!(is_longer, name == "longer", "{now:?} after {before:?}");
         let process = run.start();
         expect_stopped(&process, "the log was deleted and made again");

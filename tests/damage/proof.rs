@@ -36,14 +36,17 @@ fn rows(run: &Run, partition: i32) -> BTreeMap<Vec<u8>, Vec<u8>> {
 /// read and says something else.
 fn flipped(rows: &BTreeMap<Vec<u8>, Vec<u8>>, partition: i32) -> Row {
     let hot = |key: &[u8]| matches!(key::parse(key), Ok(key::RowKey::Hot(_)));
-    let mut found = rows.iter().filter(|(key, _)| hot(key)).flat_map(|(key, value)| {
-        // Not the first byte, which is the version.
-        (1..value.len()).rev().map(move |at| {
-            let mut flipped = value.clone();
-            flipped[at] ^= 1;
-            (key.clone(), flipped)
-        })
-    });
+    let mut found = rows
+        .iter()
+        .filter(|(key, _)| hot(key))
+        .flat_map(|(key, value)| {
+            // Not the first byte, which is the version.
+            (1..value.len()).rev().map(move |at| {
+                let mut flipped = value.clone();
+                flipped[at] ^= 1;
+                (key.clone(), flipped)
+            })
+        });
     found
         .find(|(key, value)| show(key, value, partition).is_ok())
         .expect("a bit that can be flipped")
@@ -53,7 +56,11 @@ fn flipped(rows: &BTreeMap<Vec<u8>, Vec<u8>>, partition: i32) -> Row {
 fn put_into_the_store(run: &Run, partition: i32, (key, value): &Row) {
     let path = run.database(partition);
     let db = rocksdb::DB::open(&rocksdb::Options::default(), path).expect("a database");
-    assert!(db.get(key).expect("a row can be read").is_some_and(|now| now != *value));
+    assert!(
+        db.get(key)
+            .expect("a row can be read")
+            .is_some_and(|now| now != *value)
+    );
     db.put(key, value).expect("a row can be written");
     db.flush().expect("a database can be flushed");
 }
@@ -88,14 +95,21 @@ fn without_the_digest_a_flipped_bit_in_the_store_is_found_by_the_check() {
     // A day on, so that every account is looked at and written.
     run.feed_clocks(run.last().plus_millis(2 * DAY_MS));
     run.wait_until_read(&mut process);
-    assert!(!process.log().contains("rows add up to"), "{}", process.last_said());
+    assert!(
+        !process.log().contains("rows add up to"),
+        "{}",
+        process.last_said()
+    );
     process.stop();
     run.expect_difference("no-digest");
 }
 
 /// Reads all, then lets `meddle` write to the changelog of partition 0, moves
 /// the epoch behind that, and loses the disk.
-fn with_a_changelog_meddled_with(name: &str, meddle: impl FnOnce(&Run, &BTreeMap<Vec<u8>, Vec<u8>>)) -> Run {
+fn with_a_changelog_meddled_with(
+    name: &str,
+    meddle: impl FnOnce(&Run, &BTreeMap<Vec<u8>, Vec<u8>>),
+) -> Run {
     let mut run = Run::new(name);
     run.feed_the_rest();
     let mut process = run.start();
@@ -119,7 +133,10 @@ fn expect_beyond_repair(run: &Run) {
     let process: Process = run.start();
     expect_stopped(&process, BEYOND_REPAIR);
     let cause = process.get("/readyz").1;
-    assert!(cause.contains("partition 0") && !cause.contains("partition 1:"), "{cause}");
+    assert!(
+        cause.contains("partition 0") && !cause.contains("partition 1:"),
+        "{cause}"
+    );
     run.feed_clocks(run.last().plus_millis(2 * DAY_MS));
     let group = run.deployment.group();
     wait_for("the other partition", || {
@@ -134,7 +151,8 @@ fn expect_beyond_repair(run: &Run) {
 fn a_flipped_bit_in_a_record_of_the_changelog_stops_its_partition() {
     let run = with_a_changelog_meddled_with("flipped-record", |run, rows| {
         let (key, value) = flipped(rows, 0);
-        run.deployment.meddle("churnwatch.state", 0, &key, Some(&value));
+        run.deployment
+            .meddle("churnwatch.state", 0, &key, Some(&value));
     });
     expect_beyond_repair(&run);
 }
@@ -154,7 +172,8 @@ fn with_an_aborted_row(name: &str) -> Run {
     let mut run = Run::new(name);
     run.read_a_share(2);
     let (key, value) = flipped(&rows(&run, 0), 0);
-    run.deployment.meddle_and_abort("churnwatch.state", 0, &key, &value);
+    run.deployment
+        .meddle_and_abort("churnwatch.state", 0, &key, &value);
     run.feed_clocks(run.last().plus_millis(-4_000 * DAY_MS));
     let mut process = run.start();
     run.wait_until_read(&mut process);
@@ -195,7 +214,10 @@ fn a_store_ahead_of_what_is_committed_is_given_up() {
     let process = run.start();
     process.wait_until_ready();
     let log = process.log();
-    assert!(log.contains("the store is ahead of the committed epoch"), "{log}");
+    assert!(
+        log.contains("the store is ahead of the committed epoch"),
+        "{log}"
+    );
     run.end(process, "ahead");
 }
 
@@ -223,9 +245,7 @@ fn with_a_store_ahead(run: &mut Run) {
         ("CHURNWATCH_FAULT", "kill@before_begin:1"),
     ];
     run.feed(4);
-    let process = run
-        .deployment
-        .start_with_faults(A, &settings, &faults);
+    let process = run.deployment.start_with_faults(A, &settings, &faults);
     let ended = process.wait_for_end();
     assert_eq!(ended.code, None, "{}", ended.log);
 }

@@ -416,8 +416,7 @@ impl<S: Source, K: Sink, C: Changelog> Detector<S, K, C> {
             }
             // What the next start finds, it reads back from the changelog.
             Err(DetectError::Store(error))
-                if self.changelog.is_durable()
-                    && (error.wants_room() || error.wants_rebuild()) =>
+                if self.changelog.is_durable() && (error.wants_room() || error.wants_rebuild()) =>
             {
                 tracing::warn!(%error, "leaving with an older state on disk; nothing is lost");
                 Ok(())

@@ -88,7 +88,11 @@ fn every_file_gone_cut_or_flipped_is_damage_that_a_rebuild_heals_or_harmless() {
         .collect();
     let mut refused = 0;
     for (file, bytes) in &whole {
-        let mut damages = vec![None, Some(Vec::new()), Some(bytes[..bytes.len() / 2].to_vec())];
+        let mut damages = vec![
+            None,
+            Some(Vec::new()),
+            Some(bytes[..bytes.len() / 2].to_vec()),
+        ];
         for part in 0..8 {
             let mut flipped = bytes.clone();
             if let Some(byte) = flipped.get_mut(bytes.len() * part / 8) {

@@ -25,7 +25,10 @@ impl Deployment {
         wait_for("the group to be empty and deleted", || {
             let deleted =
                 pollster::block_on(admin.delete_groups(&[group], &AdminOptions::new())).ok()?;
-            deleted.into_iter().all(|result| result.is_ok()).then_some(())
+            deleted
+                .into_iter()
+                .all(|result| result.is_ok())
+                .then_some(())
         });
     }
 
@@ -139,9 +142,14 @@ impl Deployment {
             .partition(partition)
             .key(key)
             .payload(value);
-        producer.send(record).map_err(|(error, _)| error).expect("a record is taken");
+        producer
+            .send(record)
+            .map_err(|(error, _)| error)
+            .expect("a record is taken");
         // On the broker before it is aborted, or it would be thrown away on our side.
-        producer.flush(LIMIT).expect("the record is with the broker");
+        producer
+            .flush(LIMIT)
+            .expect("the record is with the broker");
         producer.abort_transaction(LIMIT).expect("an abort");
     }
 
