@@ -7,7 +7,7 @@ use std::{
     process::Command,
 };
 
-use churnwatch_testkit::broker::wait_for_work;
+use churnwatch_testkit::broker::{Process, wait_for};
 use serde_json::json;
 
 use crate::support::{A, Run, settings};
@@ -98,7 +98,7 @@ fn a_full_disk_stops_the_work_and_says_so_and_goes_on_by_itself_when_there_is_ro
         let state = disk.path.join("state");
         let mut on_it = settings();
         on_it["state_dir"] = json!(state);
-        on_it["store"] = json!({"write_buffer_mib": 1});
+        on_it["store"] = json!({"write_buffer_mib": 8});
         run.feed(4);
         let mut process = run.deployment.start(A, &on_it);
         run.wait_until_read(&mut process);
@@ -106,11 +106,7 @@ fn a_full_disk_stops_the_work_and_says_so_and_goes_on_by_itself_when_there_is_ro
         for round in 1..=2 {
             // Under load, and again and again: what is given up makes room.
             run.feed(6);
-            let cause = wait_for_work("the cause on /readyz", &mut [&mut process], || {
-                disk.fill();
-                let (status, body) = process_readyz(&process);
-                (status == 503 && body.contains("no space left under")).then_some(body)
-            });
+            let cause = expect_full(&disk, &process);
             let said = format!("no space left under {}", state.display());
             assert!(cause.contains(&said), "{cause}");
             run.feed(6);
@@ -126,12 +122,8 @@ fn a_full_disk_stops_the_work_and_says_so_and_goes_on_by_itself_when_there_is_ro
         process.stop();
         // A start on a full disk waits just so.
         disk.fill();
-        let mut process = run.deployment.start(A, &on_it);
-        wait_for_work("the cause on /readyz", &mut [&mut process], || {
-            disk.fill();
-            let (status, body) = process_readyz(&process);
-            (status == 503 && body.contains("no space left under")).then_some(())
-        });
+        let process = run.deployment.start(A, &on_it);
+        expect_full(&disk, &process);
         disk.make_room();
         process.wait_until_ready();
         run.end(process, "full");
@@ -139,6 +131,11 @@ fn a_full_disk_stops_the_work_and_says_so_and_goes_on_by_itself_when_there_is_ro
     });
 }
 
-fn process_readyz(process: &churnwatch_testkit::broker::Process) -> (u16, String) {
-    process.get("/readyz")
+/// Keeps the disk full until the process says so.
+fn expect_full(disk: &SmallDisk, process: &Process) -> String {
+    wait_for("the cause on /readyz", || {
+        disk.fill();
+        let (status, body) = process.get("/readyz");
+        (status == 503 && body.contains("no space left under")).then_some(body)
+    })
 }

@@ -10,8 +10,8 @@ use crate::support::{A, Run, flip};
 fn inspect(run: &Run, arguments: &[&str]) -> Ran {
     let state = run.deployment.state_dir(A);
     let state = state.to_str().expect("a path of UTF-8");
-    let all = ["inspect", "--state-dir", state].iter();
-    cli::run(all.chain(arguments))
+    let all = ["inspect", "--state-dir", state];
+    cli::run(all.iter().chain(arguments))
 }
 
 #[test]

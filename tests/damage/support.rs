@@ -123,9 +123,22 @@ impl Run {
         files
     }
 
+    /// The tables of a partition; none while its directory is made anew.
+    pub(crate) fn tables(&self, partition: i32) -> Vec<PathBuf> {
+        let entries = std::fs::read_dir(self.database(partition));
+        let files = entries
+            .into_iter()
+            .flatten()
+            .flatten()
+            .map(|entry| entry.path());
+        files
+            .filter(|path| path.extension().is_some_and(|ending| ending == "sst"))
+            .collect()
+    }
+
     /// The table of a partition that has most rows.
     pub(crate) fn table(&self, partition: i32) -> PathBuf {
-        let tables = self.files(partition, ".sst").into_iter();
+        let tables = self.tables(partition).into_iter();
         let size = |path: &PathBuf| std::fs::metadata(path).map_or(0, |file| file.len());
         tables.max_by_key(size).expect("a partition with rows")
     }

@@ -47,7 +47,7 @@ pub fn format(mark: &ChangelogMark, topics: &TopicIds) -> String {
 }
 
 /// The topics in a text; none where it names none, or is somebody else's.
-pub fn topics(text: &str) -> TopicIds {
+pub(crate) fn topics(text: &str) -> TopicIds {
     let Some(fields) = text.strip_prefix(WITH_TOPICS) else {
         return TopicIds::default();
     };

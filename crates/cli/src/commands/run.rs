@@ -185,6 +185,9 @@ fn detect(
             .or_exit(Failure::Internal)?;
         workers.push(worker);
     }
+    // Only now: the workers have said by themselves that they wait for the group, and in between
+    // nobody would have had a cause.
+    health.set_cause("broker", None);
     let memory = watch_memory(
         shares.limit_mib,
         state.clone(),
@@ -343,7 +346,6 @@ fn check_topics(
                         error,
                     });
                 }
-                health.set_cause("broker", None);
                 return Ok(u32::try_from(report.partitions).ok());
             }
             Err(error @ TopicsError::Client(_)) => return Err(error).or_exit(Failure::Config),

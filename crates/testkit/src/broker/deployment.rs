@@ -409,10 +409,10 @@ impl Group {
         {
             list.add_partition(&self.topic, partition.id());
         }
-        let found = self
-            .consumer
-            .committed_offsets(list, LIMIT)
-            .expect("committed offsets");
+        // A broker that is just moving the group's coordinator asks to be asked again.
+        let found = wait_for("committed offsets", || {
+            self.consumer.committed_offsets(list.clone(), LIMIT).ok()
+        });
         found
             .elements()
             .iter()
