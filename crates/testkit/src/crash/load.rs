@@ -29,6 +29,8 @@ impl Pace {
 /// Records on their way into the log.
 pub struct Load {
     sent: Arc<AtomicUsize>,
+    /// Records that may be written so far.
+    allowed: Arc<AtomicUsize>,
     stop: Arc<AtomicBool>,
     thread: Option<JoinHandle<()>>,
 }
@@ -40,17 +42,24 @@ impl Load {
         I: Iterator<Item = Outgoing> + Send + 'static,
     {
         let producer = Producer::new(&deployment.bootstrap, &deployment.events());
-        let (sent, stop) = (Arc::new(AtomicUsize::new(0)), Arc::default());
-        let (told, asked) = (Arc::clone(&sent), Arc::clone(&stop));
+        let sent = Arc::new(AtomicUsize::new(0));
+        let allowed = Arc::new(AtomicUsize::new(usize::MAX));
+        let stop = Arc::new(AtomicBool::new(false));
+        let (told, may) = (Arc::clone(&sent), Arc::clone(&allowed));
+        let asked = Arc::clone(&stop);
         let thread = thread::spawn(move || {
             let mut next = Instant::now();
             for (index, record) in records.enumerate() {
                 if index % pace.records == 0 {
-                    if AtomicBool::load(&asked, Ordering::Relaxed) {
-                        break;
-                    }
                     thread::sleep(next.saturating_duration_since(Instant::now()));
                     next += pace.tick;
+                    while index >= may.load(Ordering::Relaxed) && !asked.load(Ordering::Relaxed) {
+                        thread::sleep(pace.tick);
+                        next = Instant::now();
+                    }
+                    if asked.load(Ordering::Relaxed) {
+                        break;
+                    }
                 }
                 producer.send(&record);
                 told.store(index + 1, Ordering::Relaxed);
@@ -59,9 +68,17 @@ impl Load {
         });
         Self {
             sent,
+            allowed,
             stop,
             thread: Some(thread),
         }
+    }
+
+    /// Goes no further than this many records until more is allowed, so that
+    /// the load lasts as long as the members are interrupted, however slow the
+    /// machine.
+    pub fn allow(&self, records: usize) {
+        self.allowed.store(records, Ordering::Relaxed);
     }
 
     /// Records written so far.

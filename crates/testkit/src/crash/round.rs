@@ -18,7 +18,7 @@ use crate::world::{Compared, Difference, World};
 /// How often the members are looked after.
 const TICK: Duration = Duration::from_millis(20);
 /// How long the group waits for a silent member, in seconds.
-const SESSION_SECONDS: u64 = 2;
+const SESSION_SECONDS: u64 = 3;
 
 /// What is drawn from the seed of a round.
 #[derive(Debug, Clone)]
@@ -174,8 +174,10 @@ impl Round {
         let deployment = Deployment::new("crash", shape.partitions);
         let group = deployment.group();
         let mut members = Members::new(&deployment, &shape.settings, faults, random);
-        let mut load = Load::start(&deployment, slice.records.into_iter(), pace);
+        let mut load = Load::start(&deployment, slice.records.clone().into_iter(), pace);
+        let share = load_share(&slice);
         while !load.is_done() {
+            load.allow(group.committed() as usize + share);
             members.tick();
             thread::sleep(TICK);
         }
@@ -197,6 +199,12 @@ impl Round {
         *tally = members.stop();
         verdict(&deployment).map_err(Finding::Difference)
     }
+}
+
+/// Records that may wait to be read: a tenth, so that there is something to do
+/// until the last interruption.
+fn load_share(slice: &Slice) -> usize {
+    slice.records.len() / 10
 }
 
 /// What a finished run has left behind, under the default rules: whether each
