@@ -14,6 +14,10 @@ pub struct Pace {
     pub records: usize,
     /// Time from one go to the next.
     pub tick: Duration,
+    /// Records by which it may be ahead of what is committed. So the load
+    /// lasts as long as the members are interrupted, however slow the machine,
+    /// and there are so many commits at least.
+    pub ahead: usize,
 }
 
 impl Pace {
@@ -22,15 +26,19 @@ impl Pace {
         Self {
             records: (records / 50).max(1),
             tick: Duration::from_millis(20),
+            ahead: usize::MAX,
         }
+    }
+
+    /// At most so many records ahead of what is committed.
+    pub fn ahead(self, ahead: usize) -> Self {
+        Self { ahead, ..self }
     }
 }
 
 /// Records on their way into the log.
 pub struct Load {
     sent: Arc<AtomicUsize>,
-    /// Records that may be written so far.
-    allowed: Arc<AtomicUsize>,
     stop: Arc<AtomicBool>,
     thread: Option<JoinHandle<()>>,
 }
@@ -43,18 +51,20 @@ impl Load {
     {
         let producer = Producer::new(&deployment.bootstrap, &deployment.events());
         let sent = Arc::new(AtomicUsize::new(0));
-        let allowed = Arc::new(AtomicUsize::new(usize::MAX));
         let stop = Arc::new(AtomicBool::new(false));
-        let (told, may) = (Arc::clone(&sent), Arc::clone(&allowed));
-        let asked = Arc::clone(&stop);
+        let (told, asked) = (Arc::clone(&sent), Arc::clone(&stop));
+        let group = deployment.group();
+        let before = group.ends() as usize;
         let thread = thread::spawn(move || {
             let mut next = Instant::now();
+            let mut allowed = pace.ahead;
             for (index, record) in records.enumerate() {
                 if index % pace.records == 0 {
                     thread::sleep(next.saturating_duration_since(Instant::now()));
                     next += pace.tick;
-                    while index >= may.load(Ordering::Relaxed) && !asked.load(Ordering::Relaxed) {
+                    while index >= allowed && !asked.load(Ordering::Relaxed) {
                         thread::sleep(pace.tick);
+                        allowed = (group.committed() as usize + pace.ahead).saturating_sub(before);
                         next = Instant::now();
                     }
                     if asked.load(Ordering::Relaxed) {
@@ -68,17 +78,9 @@ impl Load {
         });
         Self {
             sent,
-            allowed,
             stop,
             thread: Some(thread),
         }
-    }
-
-    /// Goes no further than this many records until more is allowed, so that
-    /// the load lasts as long as the members are interrupted, however slow the
-    /// machine.
-    pub fn allow(&self, records: usize) {
-        self.allowed.store(records, Ordering::Relaxed);
     }
 
     /// Records written so far.

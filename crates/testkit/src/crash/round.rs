@@ -17,6 +17,8 @@ use crate::world::{Compared, Difference, World};
 
 /// How often the members are looked after.
 const TICK: Duration = Duration::from_millis(20);
+/// Commits that a round has at least.
+const COMMITS: usize = 20;
 /// How long the group waits for a silent member, in seconds.
 const SESSION_SECONDS: u64 = 3;
 
@@ -163,7 +165,7 @@ impl Round {
     ) -> Result<(Compared, Owners), Finding> {
         let events = random.between(2_000, 4_000);
         let slice = Slice::draw(&mut random, events, shape.partitions);
-        let pace = Pace::per_second(random.between(800, 2_000));
+        let pace = Pace::per_second(random.between(800, 2_000)).ahead(events / COMMITS);
         let faults = Faults {
             budget: random.between(2, 6),
             at_moments: 70,
@@ -174,10 +176,8 @@ impl Round {
         let deployment = Deployment::new("crash", shape.partitions);
         let group = deployment.group();
         let mut members = Members::new(&deployment, &shape.settings, faults, random);
-        let mut load = Load::start(&deployment, slice.records.clone().into_iter(), pace);
-        let share = load_share(&slice);
+        let mut load = Load::start(&deployment, slice.records.into_iter(), pace);
         while !load.is_done() {
-            load.allow(group.committed() as usize + share);
             members.tick();
             thread::sleep(TICK);
         }
@@ -199,12 +199,6 @@ impl Round {
         *tally = members.stop();
         verdict(&deployment).map_err(Finding::Difference)
     }
-}
-
-/// Records that may wait to be read: a tenth, so that there is something to do
-/// until the last interruption.
-fn load_share(slice: &Slice) -> usize {
-    slice.records.len() / 10
 }
 
 /// What a finished run has left behind, under the default rules: whether each
