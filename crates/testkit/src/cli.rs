@@ -28,7 +28,7 @@ pub fn repository() -> &'static Path {
 /// It cannot be built.
 pub fn binary() -> &'static Path {
     static BINARY: OnceLock<PathBuf> = OnceLock::new();
-    BINARY.get_or_init(|| build("churnwatch-under-test", &[]))
+    BINARY.get_or_init(|| build("churnwatch-under-test2", &[]))
 }
 
 /// The same with the moments and defences of the crate `faults`.
@@ -38,7 +38,7 @@ pub fn binary() -> &'static Path {
 pub fn binary_with_faults() -> &'static Path {
     static BINARY: OnceLock<PathBuf> = OnceLock::new();
     let features = ["--features", "fault-injection"];
-    BINARY.get_or_init(|| build("churnwatch-with-faults", &features))
+    BINARY.get_or_init(|| build("churnwatch-with-faults2", &features))
 }
 
 /// Builds the binary and gives a copy of it, since cargo has one place for both
