@@ -25,6 +25,7 @@ const TICK: Duration = Duration::from_millis(10);
 const LOAD: Pace = Pace {
     records: 16,
     tick: Duration::from_millis(20),
+    ahead: 150,
 };
 
 /// Many commits, many flushes, a cache that must evict.

@@ -39,7 +39,8 @@ fn expect_found(run: &Run, without: &[Defence]) {
 fn one_worker() -> Value {
     let mut settings = busy();
     settings["workers"] = json!(1);
-    settings["kafka"] = json!({"session_timeout": "30s", "transaction_timeout": "1s"});
+    settings["kafka"] = json!({"session_timeout": "30s", "transaction_timeout": "2s"});
+    settings["detect"]["commit_interval"] = json!("200ms");
     settings
 }
 
@@ -153,7 +154,7 @@ fn without_fencing_and_stable_offsets_a_sleeper_s_transaction_comes_true_behind_
 
 /// A member sleeps while it is asked for partitions and has nothing open. It is
 /// thrown out, another works on and dies, and it comes back to what it held.
-fn comes_back_to_what_it_held(without: &[Defence]) -> Run {
+fn comes_back_to_what_it_held(without: &[Defence]) -> (Run, String) {
     let settings = slow_to_commit();
     let mut run = Run::start_up_to("held", 3_000, 40);
     let without = names(without);
@@ -171,14 +172,17 @@ fn comes_back_to_what_it_held(without: &[Defence]) -> Run {
     other.kill();
     sleeps.signal("CONT");
     run.finish(&mut [&mut sleeps]);
-    sleeps.stop();
-    run
+    let ended = sleeps.stop();
+    (run, ended.log)
 }
 
 #[test]
 fn without_ownership_a_member_commits_for_partitions_that_others_had_meanwhile() {
-    comes_back_to_what_it_held(&[]).check();
+    let (run, log) = comes_back_to_what_it_held(&[]);
+    println!("{log}");
+    run.check();
     let without = [Defence::Ownership];
-    let run = comes_back_to_what_it_held(&without);
+    let (run, log) = comes_back_to_what_it_held(&without);
+    println!("{log}");
     expect_found(&run, &without);
 }

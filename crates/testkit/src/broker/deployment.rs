@@ -352,6 +352,14 @@ impl Group {
             .collect()
     }
 
+    /// Records in the log, over all partitions, and markers of transactions.
+    ///
+    /// # Panics
+    /// The broker does not answer.
+    pub fn ends(&self) -> i64 {
+        self.progress().iter().map(|(_, end)| end).sum()
+    }
+
     /// The group's state in Kafka's words (`Stable`, `Empty`, ...), and how many
     /// members it has.
     ///

@@ -14,6 +14,10 @@ pub struct Pace {
     pub records: usize,
     /// Time from one go to the next.
     pub tick: Duration,
+    /// Records by which it may be ahead of what is committed. So the load
+    /// lasts as long as the members are interrupted, however slow the machine,
+    /// and there are so many commits at least.
+    pub ahead: usize,
 }
 
 impl Pace {
@@ -22,7 +26,13 @@ impl Pace {
         Self {
             records: (records / 50).max(1),
             tick: Duration::from_millis(20),
+            ahead: usize::MAX,
         }
+    }
+
+    /// At most so many records ahead of what is committed.
+    pub fn ahead(self, ahead: usize) -> Self {
+        Self { ahead, ..self }
     }
 }
 
@@ -40,17 +50,26 @@ impl Load {
         I: Iterator<Item = Outgoing> + Send + 'static,
     {
         let producer = Producer::new(&deployment.bootstrap, &deployment.events());
-        let (sent, stop) = (Arc::new(AtomicUsize::new(0)), Arc::default());
+        let sent = Arc::new(AtomicUsize::new(0));
+        let stop = Arc::new(AtomicBool::new(false));
         let (told, asked) = (Arc::clone(&sent), Arc::clone(&stop));
+        let group = deployment.group();
+        let before = group.ends() as usize;
         let thread = thread::spawn(move || {
             let mut next = Instant::now();
+            let mut allowed = pace.ahead;
             for (index, record) in records.enumerate() {
                 if index % pace.records == 0 {
-                    if AtomicBool::load(&asked, Ordering::Relaxed) {
-                        break;
-                    }
                     thread::sleep(next.saturating_duration_since(Instant::now()));
                     next += pace.tick;
+                    while index >= allowed && !asked.load(Ordering::Relaxed) {
+                        thread::sleep(pace.tick);
+                        allowed = (group.committed() as usize + pace.ahead).saturating_sub(before);
+                        next = Instant::now();
+                    }
+                    if asked.load(Ordering::Relaxed) {
+                        break;
+                    }
                 }
                 producer.send(&record);
                 told.store(index + 1, Ordering::Relaxed);

@@ -17,8 +17,10 @@ use crate::world::{Compared, Difference, World};
 
 /// How often the members are looked after.
 const TICK: Duration = Duration::from_millis(20);
+/// Commits that a round has at least.
+const COMMITS: usize = 20;
 /// How long the group waits for a silent member, in seconds.
-const SESSION_SECONDS: u64 = 2;
+const SESSION_SECONDS: u64 = 3;
 
 /// What is drawn from the seed of a round.
 #[derive(Debug, Clone)]
@@ -163,7 +165,7 @@ impl Round {
     ) -> Result<(Compared, Owners), Finding> {
         let events = random.between(2_000, 4_000);
         let slice = Slice::draw(&mut random, events, shape.partitions);
-        let pace = Pace::per_second(random.between(800, 2_000));
+        let pace = Pace::per_second(random.between(800, 2_000)).ahead(events / COMMITS);
         let faults = Faults {
             budget: random.between(2, 6),
             at_moments: 70,

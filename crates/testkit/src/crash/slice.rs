@@ -38,8 +38,8 @@ fn accounts() -> &'static BTreeMap<Vec<u8>, (usize, usize)> {
 }
 
 impl Slice {
-    /// About `events` events of accounts that have alerts, and as many
-    /// accounts again that need not have any.
+    /// About `events` events of accounts that have alerts, and of others that
+    /// need not have any.
     ///
     /// # Panics
     /// The fleet cannot be made.
@@ -50,11 +50,9 @@ impl Slice {
         let mut chosen = BTreeSet::new();
         let mut count = 0;
         while count < events && chosen.len() < all.len() {
-            let from = if random.percent(60) {
-                &with_alerts
-            } else {
-                &any
-            };
+            // The first one has alerts in any case.
+            let alerts = chosen.is_empty() || random.percent(60);
+            let from = if alerts { &with_alerts } else { &any };
             let (account, (of_account, _)) = random.one_of(from);
             if chosen.insert(account.as_slice()) {
                 count += of_account;
