@@ -22,7 +22,9 @@ use churnwatch_pipeline::sink::{CommitError, PartitionEpoch};
 use churnwatch_pipeline::source::PartitionId;
 use rdkafka::ClientContext;
 use rdkafka::config::RDKafkaLogLevel;
-use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext, ConsumerGroupMetadata};
+use rdkafka::consumer::{
+    BaseConsumer, CommitMode, Consumer, ConsumerContext, ConsumerGroupMetadata,
+};
 use rdkafka::error::KafkaError;
 use rdkafka::topic_partition_list::TopicPartitionList;
 use rdkafka::types::RDKafkaRespErr;
@@ -206,6 +208,14 @@ impl Membership {
                 .map_err(|error| fenced(&error))?;
         }
         Ok(metadata)
+    }
+
+    /// Commits offsets as consumers without transactions do, for tests only.
+    /// Whether it works shows in what is read again.
+    pub(crate) fn commit_beside(&self, offsets: &TopicPartitionList) {
+        let consumer = lock(&self.consumer).upgrade();
+        let committed = consumer.map(|consumer| consumer.commit(offsets, CommitMode::Sync));
+        tracing::debug!(?committed, "offsets committed beside the transaction");
     }
 
     /// The epoch was committed.

@@ -20,8 +20,9 @@
 //! [`CommitError::InDoubt`]: a request that is under way may still arrive.
 //!
 //! A commit answers within twice the transaction time-out, whatever the broker
-//! does. After any error the producer is thrown away, and [`Sink::reset`] makes the
-//! next one. Its `init_transactions` fences the old one and ends the old
+//! does. After any error the producer is thrown away, and so it is after a commit
+//! in whose time one of its connections broke: what it sent may arrive late.
+//! [`Sink::reset`] makes the next one. Its `init_transactions` fences the old one and ends the old
 //! transaction, this way or that; afterwards the group's offsets tell the
 //! truth.
 
@@ -30,7 +31,7 @@ mod failure;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use churnwatch_faults::{Moment, pass};
+use churnwatch_faults::{Defence, Moment, holds, pass};
 use churnwatch_pipeline::sink::{CommitError, Epoch, PartitionEpoch, Sink};
 use churnwatch_pipeline::source::{ChangelogMark, PartitionId};
 use rdkafka::error::KafkaError;
@@ -159,6 +160,19 @@ impl KafkaSink {
         Err(CommitError::Retry(text))
     }
 
+    /// The producer for the next transaction: the same one, unless requests of
+    /// it may still be under way.
+    fn after_commit(&self, transactions: Transactions) -> State {
+        let context = transactions.producer().context();
+        if !context.has_lost_a_connection() || !holds(Defence::FreshProducer) {
+            return State::Ready(transactions);
+        }
+        tracing::info!("a connection broke: the next transaction gets a new producer");
+        transactions.end().wait(END_TIME);
+        // What is wrong with the settings now was so before.
+        begin(&self.settings, self.worker, &self.connection).unwrap_or(State::Spoiled(None))
+    }
+
     /// Everything between begin and commit, for one epoch.
     fn transact(&self, transactions: &Transactions, epoch: &Epoch) -> Result<Vec<i64>, Failed> {
         // One half of the time for everything before the commit, the other for the commit.
@@ -184,13 +198,19 @@ impl KafkaSink {
         let marks = self.await_delivery(transactions, until)?;
         pass(Moment::AfterProduce);
         let offsets = self.offsets(&epoch.partitions, &marks);
-        transactions
-            .send_offsets(left(), offsets, group)
-            .map_err(before)?;
+        let beside = (!holds(Defence::OffsetsInTransaction)).then(|| offsets.clone());
+        if beside.is_none() {
+            transactions
+                .send_offsets(left(), offsets, group)
+                .map_err(before)?;
+        }
         pass(Moment::AfterOffsets);
         transactions
             .commit(half)
             .map_err(|error| failed(Phase::Commit, &error))?;
+        if let Some(offsets) = beside {
+            self.membership.commit_beside(&offsets);
+        }
         Ok(marks)
     }
 
@@ -329,7 +349,7 @@ impl Sink for KafkaSink {
             Ok(marks) => {
                 self.membership.committed(&epoch.partitions);
                 self.connection.works();
-                self.state = State::Ready(transactions);
+                self.state = self.after_commit(transactions);
                 Ok(marks)
             }
             Err(Failed { error, abort }) => {
@@ -340,7 +360,11 @@ impl Sink for KafkaSink {
                 if abort && let Err(error) = transactions.abort(left) {
                     tracing::debug!(%error, "the transaction was not aborted by its own producer");
                 }
-                self.state = State::Spoiled(Some(transactions.end()));
+                self.state = if holds(Defence::FreshProducer) {
+                    State::Spoiled(Some(transactions.end()))
+                } else {
+                    State::Ready(transactions)
+                };
                 Err(error)
             }
         }
@@ -350,6 +374,10 @@ impl Sink for KafkaSink {
     fn reset(&mut self) -> Result<(), CommitError> {
         let old = std::mem::replace(&mut self.state, State::Spoiled(None));
         let ended = match old {
+            State::Ready(_) if !holds(Defence::FreshProducer) => {
+                self.state = old;
+                return Ok(());
+            }
             State::Ready(transactions) => Some(transactions.end()),
             State::Spoiled(ended) => ended,
             State::Starting(..) => {

@@ -16,10 +16,12 @@
 //!   drop ────────────────────────> drops the producer, which may block
 //! ```
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, mpsc};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use churnwatch_faults::{Defence, holds};
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::consumer::ConsumerGroupMetadata;
 use rdkafka::error::KafkaError;
@@ -50,6 +52,8 @@ pub(crate) type Tag = usize;
 pub(crate) struct Deliveries {
     pub(crate) connection: Arc<Connection>,
     reports: Mutex<Reports>,
+    /// See [`Deliveries::has_lost_a_connection`].
+    lost_connection: AtomicBool,
 }
 
 #[derive(Debug, Default)]
@@ -65,7 +69,19 @@ impl Deliveries {
         Self {
             connection,
             reports: Mutex::default(),
+            lost_connection: AtomicBool::new(false),
         }
+    }
+
+    /// Whether a connection of this producer broke that had worked before.
+    ///
+    /// librdkafka then sends what was under way again, and says nothing of it.
+    /// The first request may still be on its way to the broker, and an `EndTxn`
+    /// that arrives late ends the transaction that is open then, in its middle:
+    /// librdkafka's requests bear no number that would tell (KIP-890). Only the
+    /// next producer of the same transactional id makes it void.
+    pub(crate) fn has_lost_a_connection(&self) -> bool {
+        self.lost_connection.load(Ordering::Acquire)
     }
 
     /// Forgets the reports of the transaction before.
@@ -86,8 +102,19 @@ impl Deliveries {
     }
 }
 
+/// Whether a line of librdkafka's log says that a connection broke over which
+/// requests may have gone. An error is raised for only some of them, the line
+/// is written for all, before anything is sent again; repetitions within 30 s
+/// are left out, but one is enough.
+fn tells_of_a_lost_connection(facility: &str, message: &str) -> bool {
+    facility == "FAIL" && message.contains(" in state UP")
+}
+
 impl ClientContext for Deliveries {
     fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
+        if tells_of_a_lost_connection(facility, message) {
+            self.lost_connection.store(true, Ordering::Release);
+        }
         log_line(self.connection.name(), level, facility, message);
     }
 
@@ -281,7 +308,7 @@ impl Transactions {
                 // An abort waits until the reports of the records that it threw away are taken.
                 Err(mpsc::RecvTimeoutError::Timeout) => self.producer.poll(Duration::ZERO),
             }
-            if Instant::now() >= pending.hung_after {
+            if Instant::now() >= pending.hung_after && holds(Defence::Watchdog) {
                 return Err(CallError::Hung);
             }
         }
@@ -304,5 +331,19 @@ impl Call {
                 result => return result,
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::tells_of_a_lost_connection;
+
+    #[test]
+    fn a_connection_that_broke_is_told_from_one_that_never_was() {
+        let broken = "[thrd:TxnCoordinator]: TxnCoordinator: 127.0.0.1:9092: Disconnected (after 34ms in state UP)";
+        assert!(tells_of_a_lost_connection("FAIL", broken));
+        let refused = "[thrd:h:1/bootstrap]: h:1/bootstrap: Connect to ipv4#127.0.0.1:1 failed: Connection refused (after 0ms in state CONNECT)";
+        assert!(!tells_of_a_lost_connection("FAIL", refused));
+        assert!(!tells_of_a_lost_connection("GETPID", broken));
     }
 }

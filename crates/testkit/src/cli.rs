@@ -28,7 +28,7 @@ pub fn repository() -> &'static Path {
 /// It cannot be built.
 pub fn binary() -> &'static Path {
     static BINARY: OnceLock<PathBuf> = OnceLock::new();
-    BINARY.get_or_init(|| build("churnwatch-under-test", &[]))
+    BINARY.get_or_init(|| build_copy("churnwatch-under-test", &[]))
 }
 
 /// The same with the moments and defences of the crate `faults`.
@@ -38,23 +38,43 @@ pub fn binary() -> &'static Path {
 pub fn binary_with_faults() -> &'static Path {
     static BINARY: OnceLock<PathBuf> = OnceLock::new();
     let features = ["--features", "fault-injection"];
-    BINARY.get_or_init(|| build("churnwatch-with-faults", &features))
+    BINARY.get_or_init(|| build_copy("churnwatch-with-faults", &features))
+}
+
+/// The program behind `cargo xtask`.
+///
+/// # Panics
+/// It cannot be built.
+pub(crate) fn xtask() -> &'static Path {
+    static BINARY: OnceLock<PathBuf> = OnceLock::new();
+    BINARY.get_or_init(|| build("churnwatch-xtask", "churnwatch-xtask", &[]))
 }
 
 /// Builds the binary and gives a copy of it, since cargo has one place for both
 /// kinds.
-fn build(copy: &str, features: &[&str]) -> PathBuf {
+fn build_copy(copy: &str, features: &[&str]) -> PathBuf {
     static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
     let _one = ONE_AT_A_TIME.lock().expect("no build panicked before");
+    let executable = build("churnwatch-cli", "churnwatch", features);
+    let copy = executable.with_file_name(copy);
+    // Beside its place and then there: an older copy may be running.
+    let unfinished = copy.with_extension(std::process::id().to_string());
+    std::fs::copy(&executable, &unfinished).expect("the binary can be copied");
+    std::fs::rename(&unfinished, &copy).expect("the copy can be put in its place");
+    copy
+}
+
+/// Builds a binary and gives where it is.
+fn build(package: &str, binary: &str, features: &[&str]) -> PathBuf {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let built = Command::new(cargo)
         .current_dir(repository())
         .args([
             "build",
             "-p",
-            "churnwatch-cli",
+            package,
             "--bin",
-            "churnwatch",
+            binary,
             "--profile",
             &profile(),
         ])
@@ -63,20 +83,14 @@ fn build(copy: &str, features: &[&str]) -> PathBuf {
         .stderr(Stdio::inherit())
         .output()
         .expect("cargo runs");
-    assert!(built.status.success(), "the binary does not build");
+    assert!(built.status.success(), "{binary} does not build");
     let messages = String::from_utf8(built.stdout).expect("cargo speaks UTF-8");
     let executable = messages
         .lines()
         .filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok())
         .filter_map(|message| message["executable"].as_str().map(PathBuf::from))
         .next_back();
-    let executable = executable.expect("cargo names the binary it has built");
-    let copy = executable.with_file_name(copy);
-    // Beside its place and then there: an older copy may be running.
-    let unfinished = copy.with_extension(std::process::id().to_string());
-    std::fs::copy(&executable, &unfinished).expect("the binary can be copied");
-    std::fs::rename(&unfinished, &copy).expect("the copy can be put in its place");
-    copy
+    executable.expect("cargo names the binary it has built")
 }
 
 /// The profile of the running test, by the directory it lies in.

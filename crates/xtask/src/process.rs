@@ -145,7 +145,7 @@ pub(crate) fn stop(pid: u32, mark: &str, limit: Duration) -> bool {
 }
 
 /// The shell's own `kill`: a bare machine may lack the program of that name.
-fn send_signal(pid: u32, signal: &str) {
+pub(crate) fn send_signal(pid: u32, signal: &str) {
     let script = format!("kill -{signal} {pid}");
     succeeds("sh", ["-c", &script]);
 }

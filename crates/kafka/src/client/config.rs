@@ -1,5 +1,6 @@
 //! The properties of each client, and why.
 
+use churnwatch_faults::{Defence, holds};
 use rdkafka::ClientConfig;
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::error::KafkaError;
@@ -49,6 +50,10 @@ pub(crate) fn group_consumer_config(
 ) -> Result<ClientConfig, ClientError> {
     let session_ms = settings.session_timeout.as_millis();
     let mut config = consumer_config(settings, &format!("source-{worker}"))?;
+    if !holds(Defence::StableOffsets) {
+        // librdkafka asks for stable offsets by this, too; the log has no transactions.
+        config.set("isolation.level", "read_uncommitted");
+    }
     set(
         &mut config,
         &[
@@ -122,6 +127,8 @@ pub(crate) fn transactional_producer_config(
                 "transaction.timeout.ms",
                 &settings.transaction_timeout.as_millis().to_string(),
             ),
+            // By its log it is known that a connection broke: see `Deliveries`.
+            ("log.connection.close", "true"),
         ],
     );
     Ok(config)

@@ -36,7 +36,15 @@ impl Deployment {
     /// # Panics
     /// The broker cannot be reached.
     pub fn new(name: &str, partitions: u32) -> Self {
-        let deployment = Self::without_topics(name);
+        Self::on(&bootstrap(), name, partitions)
+    }
+
+    /// As [`Deployment::new`], on another broker than the shared one.
+    ///
+    /// # Panics
+    /// The broker cannot be reached.
+    pub fn on(bootstrap: &str, name: &str, partitions: u32) -> Self {
+        let deployment = Self::without_topics_on(bootstrap, name);
         let config = deployment.config("setup", &json!({}));
         let partitions = partitions.to_string();
         cli::run([
@@ -58,12 +66,16 @@ impl Deployment {
     /// # Panics
     /// No broker is named.
     pub fn without_topics(name: &str) -> Self {
+        Self::without_topics_on(&bootstrap(), name)
+    }
+
+    fn without_topics_on(bootstrap: &str, name: &str) -> Self {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let count = COUNT.fetch_add(1, Ordering::Relaxed);
         let since_epoch = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
         let moment = since_epoch.expect("a clock after 1970").as_millis();
         Self {
-            bootstrap: bootstrap(),
+            bootstrap: bootstrap.to_owned(),
             prefix: format!("{name}-{moment}-{}-{count}.", process::id()),
             dir: tempfile::tempdir().expect("a directory can be made"),
             starts: AtomicU32::new(0),
@@ -123,6 +135,21 @@ impl Deployment {
     pub fn start(&self, instance: &str, settings: &Value) -> Process {
         let log = self.next_log(instance);
         Process::start(&self.config(instance, settings), &log)
+    }
+
+    /// Starts a process of the binary with faults, with these orders
+    /// (`CHURNWATCH_FAULT`, `CHURNWATCH_WITHOUT`) in its environment.
+    ///
+    /// # Panics
+    /// It ends at once.
+    pub fn start_with_faults(
+        &self,
+        instance: &str,
+        settings: &Value,
+        env: &[(&str, &str)],
+    ) -> Process {
+        let log = self.next_log(instance);
+        Process::start_with_faults(&self.config(instance, settings), &log, env)
     }
 
     /// Starts a process that has to refuse to work; gives how it ended.

@@ -41,7 +41,31 @@ impl Process {
     /// # Panics
     /// It ends before that.
     pub fn start(config: &Path, log: &Path) -> Self {
-        let mut child = Self::spawn(config, log);
+        Self::serving(Self::spawn(cli::churnwatch(), config, log), log)
+    }
+
+    /// The same with the binary with faults, and these orders in its
+    /// environment.
+    ///
+    /// # Panics
+    /// It ends before that.
+    pub fn start_with_faults(config: &Path, log: &Path, env: &[(&str, &str)]) -> Self {
+        let mut command = cli::command(cli::binary_with_faults());
+        command.envs(env.iter().copied());
+        Self::serving(Self::spawn(command, config, log), log)
+    }
+
+    /// The same, saying everything that it can say.
+    ///
+    /// # Panics
+    /// It ends before that.
+    pub fn start_saying_everything(config: &Path, log: &Path) -> Self {
+        let mut command = cli::churnwatch();
+        command.arg("-vv");
+        Self::serving(Self::spawn(command, config, log), log)
+    }
+
+    fn serving(mut child: Child, log: &Path) -> Self {
         let http = wait_for("the address of the endpoints", || {
             let said = read(log);
             if let Some(status) = child.try_wait().expect("a child can be asked") {
@@ -65,7 +89,7 @@ impl Process {
     /// It does not end.
     pub fn run_to_its_end(config: &Path, log: &Path) -> Ended {
         let began = Instant::now();
-        let mut child = Self::spawn(config, log);
+        let mut child = Self::spawn(cli::churnwatch(), config, log);
         let status = wait_for("the end of a process that must not start", || {
             child.try_wait().expect("a child can be asked")
         });
@@ -76,9 +100,9 @@ impl Process {
         }
     }
 
-    fn spawn(config: &Path, log: &Path) -> Child {
+    fn spawn(mut command: Command, config: &Path, log: &Path) -> Child {
         let out = File::create(log).expect("a log file can be made");
-        cli::churnwatch()
+        command
             .args(["run", "--dev", "--log-format", "json", "--config"])
             .arg(config)
             .stdin(Stdio::null())
@@ -93,14 +117,22 @@ impl Process {
     /// # Panics
     /// Nobody answers: shows the log.
     pub fn get(&self, path: &str) -> (u16, String) {
-        self.try_get(path)
+        self.get_with(path, "Accept: */*")
+    }
+
+    /// The same, with a header.
+    ///
+    /// # Panics
+    /// Nobody answers: shows the log.
+    pub fn get_with(&self, path: &str, header: &str) -> (u16, String) {
+        self.try_get(path, header)
             .unwrap_or_else(|error| panic!("{path}: {error}\n{}", self.last_said()))
     }
 
-    fn try_get(&self, path: &str) -> std::io::Result<(u16, String)> {
+    fn try_get(&self, path: &str, header: &str) -> std::io::Result<(u16, String)> {
         let mut stream = TcpStream::connect_timeout(&self.http, LIMIT)?;
         stream.set_read_timeout(Some(LIMIT))?;
-        write!(stream, "GET {path} HTTP/1.0\r\nHost: localhost\r\n\r\n")?;
+        write!(stream, "GET {path} HTTP/1.0\r\nHost: localhost\r\n{header}\r\n\r\n")?;
         let mut answer = String::new();
         stream.read_to_string(&mut answer)?;
         let status = answer
@@ -178,6 +210,19 @@ impl Process {
             .args([&format!("-{name}"), &id])
             .status();
         assert!(sent.expect("kill runs").success(), "SIG{name} was not sent");
+    }
+
+    /// Whether a signal has stopped it; see [`Process::signal`].
+    ///
+    /// # Panics
+    /// Nothing is known of it.
+    pub fn is_stopped(&self) -> bool {
+        let id = self.child.id().to_string();
+        let state = Command::new("ps")
+            .args(["-o", "state=", "-p", &id])
+            .output();
+        let state = state.expect("ps runs").stdout;
+        state.starts_with(b"T")
     }
 
     /// SIGKILL: no chance to tidy up.

@@ -21,11 +21,7 @@ pub(super) fn engine_answers() -> bool {
 pub(super) fn start() -> Result<(String, Running)> {
     let [port, _] = server::free_ports()?;
     let bootstrap = format!("127.0.0.1:{port}");
-    let clients = [Listener {
-        name: "PLAINTEXT",
-        bind: "0.0.0.0:9092".into(),
-        advertised: bootstrap.clone(),
-    }];
+    let clients = [Listener::plain("0.0.0.0:9092", &bootstrap)];
     // Left over by a machine that went down, for one.
     process::succeeds("docker", ["rm", "--force", CONTAINER]);
     let mut command = Command::new("docker");

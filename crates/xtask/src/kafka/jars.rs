@@ -27,8 +27,8 @@ pub(super) fn fetch(home: &Path) -> Result<PathBuf> {
     }
     if !process::is_on_path("mvn") {
         return Err(Failure::new(
-            "there is no broker to test against: KAFKA_BOOTSTRAP is not set, no Docker engine answers, and Maven is \
-             missing, which would fetch Apache Kafka; install it by `cargo xtask setup --for-tests` (Debian package: maven)",
+            "there is no broker to test against: Maven is missing, which would fetch Apache Kafka; install it by \
+             `cargo xtask setup --for-tests` (Debian package: maven)",
         ));
     }
     eprintln!("kafka: fetching Apache Kafka {KAFKA_VERSION} by Maven, once (some 45 MB)");

@@ -9,10 +9,14 @@
 //! What runs is written down in a [`state`] file under the cache, so that the
 //! calls `up`, `status` and `down` of different processes see the same broker.
 //! A lock beside it keeps two calls from starting two.
+//!
+//! Beside that one there may be any number of [`private`] brokers, for tests
+//! that kill and restart theirs, or want other listeners.
 
 mod docker;
 mod jars;
 pub(crate) mod java;
+mod private;
 mod probe;
 mod properties;
 mod server;
@@ -32,11 +36,26 @@ Own one real Kafka broker for the tests.
 Usage: cargo xtask kafka up [--keep]
        cargo xtask kafka status
        cargo xtask kafka down
+       cargo xtask kafka private --dir DIR [--temporary]
+                                 [--listener NAME=PROTOCOL,BIND,ADVERTISED]...
+                                 [--set KEY=VALUE]... [--add-scram USER]...
 
   up      Start a broker, unless one is up, and print KAFKA_BOOTSTRAP=HOST:PORT
           on standard output once it answers
   status  Print the same if a broker is up; exit code 1 if none is
   down    Stop the broker, and wait until it has ended
+  private Run one more broker, with its data in DIR, until standard input ends or
+          the broker does. Once it answers, its addresses are printed, NAME=HOST:PORT
+          a line, and then LOG=FILE and PID=NUMBER. A later call with the same DIR
+          starts it again on the same ports, with its data and its settings
+
+Options of `private`; all but --temporary are for its first start:
+  --temporary Remove DIR when standard input ends
+  --listener  One more listener beside PLAINTEXT: its name, its security protocol,
+              where it binds and where clients are told to find it. Port 0 of BIND
+              is any free port; without ADVERTISED it is the same
+  --set       A setting of the broker, instead of or beside the usual ones
+  --add-scram A user with a password, as in SCRAM-SHA-256=[name=NAME,password=PASSWORD]
 
 Options:
   --keep      Start with the data of the last run (default: with none;
@@ -101,6 +120,9 @@ pub(crate) struct Broker {
 }
 
 pub(crate) fn run(arguments: Vec<OsString>) -> Result<()> {
+    if arguments.first().is_some_and(|first| first == "private") {
+        return private::run(arguments.into_iter().skip(1));
+    }
     let mut command = None;
     let mut options = UpOptions::default();
     let mut parser = lexopt::Parser::from_args(arguments);
@@ -119,7 +141,7 @@ pub(crate) fn run(arguments: Vec<OsString>) -> Result<()> {
         Some("down") => down()?,
         _ => {
             return Err(Failure::usage(
-                "say `kafka up`, `kafka status` or `kafka down`",
+                "say `kafka up`, `kafka status`, `kafka down` or `kafka private`",
             ));
         }
     }

@@ -1,17 +1,37 @@
 //! The broker's settings: one table for a process and for a container.
 //!
 //! Every connection is plain text on the loopback address. Another listener
-//! (TLS, SASL) is one more [`Listener`] here, with its own settings beside it.
+//! (TLS, SASL, or one behind a proxy) is one more [`Listener`], with its own
+//! settings beside it: see [`private`](super::private).
 
 /// A place where the broker accepts connections.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Listener {
-    /// Its name in the settings, which is also its security protocol here.
-    pub(super) name: &'static str,
+    /// Its name in the settings.
+    pub(super) name: String,
+    /// Its security protocol: `PLAINTEXT`, `SSL`, `SASL_PLAINTEXT` or `SASL_SSL`.
+    pub(super) protocol: String,
     /// Where it binds: `HOST:PORT`.
     pub(super) bind: String,
     /// Where clients are told to find it.
     pub(super) advertised: String,
 }
+
+impl Listener {
+    /// A listener for plain text, named after its protocol, that clients find
+    /// at `advertised`.
+    pub(super) fn plain(bind: impl Into<String>, advertised: impl Into<String>) -> Self {
+        Self {
+            name: PLAINTEXT.to_owned(),
+            protocol: PLAINTEXT.to_owned(),
+            bind: bind.into(),
+            advertised: advertised.into(),
+        }
+    }
+}
+
+/// The protocol of the listener that every broker has, and its name.
+pub(super) const PLAINTEXT: &str = "PLAINTEXT";
 
 /// The settings of a broker that is also its own controller. `controller` is
 /// the `HOST:PORT` of the controller's own listener.
@@ -24,7 +44,7 @@ pub(super) fn single_node(clients: &[Listener], controller: &str) -> Vec<(&'stat
         .map(|listener| format!("{}://{}", listener.name, listener.advertised));
     let protocols = clients
         .iter()
-        .map(|listener| format!("{0}:{0}", listener.name));
+        .map(|listener| format!("{}:{}", listener.name, listener.protocol));
     let mut properties = vec![
         ("process.roles", "broker,controller".to_owned()),
         ("node.id", "1".to_owned()),
@@ -43,7 +63,7 @@ pub(super) fn single_node(clients: &[Listener], controller: &str) -> Vec<(&'stat
             "inter.broker.listener.name",
             clients
                 .first()
-                .map_or("PLAINTEXT", |listener| listener.name)
+                .map_or(PLAINTEXT, |listener| &listener.name)
                 .to_owned(),
         ),
     ];
@@ -98,13 +118,10 @@ mod tests {
     #[test]
     fn every_listener_is_bound_advertised_and_given_its_protocol() {
         let clients = [
+            Listener::plain("127.0.0.1:1", "127.0.0.1:1"),
             Listener {
-                name: "PLAINTEXT",
-                bind: "127.0.0.1:1".into(),
-                advertised: "127.0.0.1:1".into(),
-            },
-            Listener {
-                name: "SSL",
+                name: "OUTSIDE".into(),
+                protocol: "SSL".into(),
                 bind: "127.0.0.1:2".into(),
                 advertised: "localhost:2".into(),
             },
@@ -118,15 +135,15 @@ mod tests {
         };
         assert_eq!(
             value("listeners"),
-            Some("PLAINTEXT://127.0.0.1:1,SSL://127.0.0.1:2,CONTROLLER://127.0.0.1:3")
+            Some("PLAINTEXT://127.0.0.1:1,OUTSIDE://127.0.0.1:2,CONTROLLER://127.0.0.1:3")
         );
         assert_eq!(
             value("advertised.listeners"),
-            Some("PLAINTEXT://127.0.0.1:1,SSL://localhost:2")
+            Some("PLAINTEXT://127.0.0.1:1,OUTSIDE://localhost:2")
         );
         assert_eq!(
             value("listener.security.protocol.map"),
-            Some("PLAINTEXT:PLAINTEXT,SSL:SSL,CONTROLLER:PLAINTEXT")
+            Some("PLAINTEXT:PLAINTEXT,OUTSIDE:SSL,CONTROLLER:PLAINTEXT")
         );
     }
 

@@ -6,6 +6,8 @@
 //! <cache>/kafka/broker/           server.properties, log4j2.properties,
 //!                                 broker.log, data/
 //! ```
+//!
+//! A [`private`](super::private) broker is the same in a folder of its own.
 
 use std::net::TcpListener;
 use std::os::unix::process::CommandExt;
@@ -22,74 +24,111 @@ use crate::process;
 const CLUSTER_ID: &str = "Y2h1cm53YXRjaC10ZXN0cw";
 
 /// A free port may be taken by another program before the broker binds it.
-const ATTEMPTS: u32 = 3;
+pub(super) const ATTEMPTS: u32 = 3;
 
 /// Starts a broker and waits until it answers. Returns its bootstrap address.
 pub(super) fn start(home: &Path, keep_data: bool) -> Result<(String, Running)> {
-    let java = java::find().map_err(|reason| {
-        Failure::new(format!(
-            "there is no broker to test against: KAFKA_BOOTSTRAP is not set, no Docker engine answers, and {reason} to run \
-             Apache Kafka on; install one by `cargo xtask setup --for-tests` (Debian package: default-jre-headless)"
-        ))
-    })?;
-    let jars = jars::fetch(home)?;
+    let runtime = Runtime::find(home)?;
     let folder = home.join("broker");
     if !keep_data {
         jars::remove_folder(&folder)?;
     }
-    std::fs::create_dir_all(&folder).while_doing(|| format!("create {}", folder.display()))?;
     let mut attempt = 1;
     loop {
-        let installation = Installation::prepare(&java, &jars, &folder)?;
-        match installation.launch() {
+        let [client_port, controller_port] = free_ports()?;
+        let bootstrap = format!("127.0.0.1:{client_port}");
+        let settings = properties::single_node(
+            &[Listener::plain(&bootstrap, &bootstrap)],
+            &format!("127.0.0.1:{controller_port}"),
+        );
+        let settings = settings
+            .into_iter()
+            .map(|(name, value)| (name.to_owned(), value));
+        let installation =
+            Installation::prepare(runtime.clone(), &folder, settings.collect(), &[])?;
+        match installation.launch(&bootstrap, &[]) {
             Err(failure) if attempt < ATTEMPTS && installation.port_was_taken() => {
                 eprintln!("kafka: {}; trying other ports", failure.message());
                 attempt += 1;
             }
-            result => return result,
+            result => {
+                let running = Running::Process {
+                    pid: result?.id(),
+                    mark: installation.settings_file().display().to_string(),
+                    log: installation.log(),
+                };
+                return Ok((bootstrap, running));
+            }
         }
     }
 }
 
-/// A broker ready to be launched.
-struct Installation {
+/// What runs brokers: a Java and Kafka's jars.
+#[derive(Clone)]
+pub(super) struct Runtime {
     java: PathBuf,
     class_path: String,
+}
+
+impl Runtime {
+    /// The Java of this machine, and the jars under `home`, fetched if they
+    /// are not there yet.
+    pub(super) fn find(home: &Path) -> Result<Self> {
+        let java = java::find().map_err(|reason| {
+            Failure::new(format!(
+                "there is no broker to test against: {reason} to run Apache Kafka on; install one by \
+                 `cargo xtask setup --for-tests` (Debian package: default-jre-headless)"
+            ))
+        })?;
+        let jars = jars::fetch(home)?;
+        Ok(Self {
+            java,
+            class_path: format!("{}/*", jars.display()),
+        })
+    }
+}
+
+/// A broker ready to be launched.
+pub(super) struct Installation {
+    runtime: Runtime,
     folder: PathBuf,
-    bootstrap: String,
 }
 
 impl Installation {
-    /// Writes the settings, and formats the data folder if it is new.
-    fn prepare(java: &Path, jars: &Path, folder: &Path) -> Result<Self> {
-        let [client_port, controller_port] = free_ports()?;
-        let installation = Self {
-            java: java.to_path_buf(),
-            class_path: format!("{}/*", jars.display()),
-            folder: folder.to_path_buf(),
-            bootstrap: format!("127.0.0.1:{client_port}"),
-        };
-        let clients = [Listener {
-            name: "PLAINTEXT",
-            bind: installation.bootstrap.clone(),
-            advertised: installation.bootstrap.clone(),
-        }];
-        let mut settings =
-            properties::single_node(&clients, &format!("127.0.0.1:{controller_port}"));
-        settings.push(("log.dirs", installation.data().display().to_string()));
+    /// Writes the settings, and formats the data folder if it is new. Each of
+    /// `users` is a user with a password, as `--add-scram` of Kafka's storage
+    /// tool takes it.
+    pub(super) fn prepare(
+        runtime: Runtime,
+        folder: &Path,
+        mut settings: Vec<(String, String)>,
+        users: &[String],
+    ) -> Result<Self> {
+        std::fs::create_dir_all(folder).while_doing(|| format!("create {}", folder.display()))?;
+        let installation = Self::existing(runtime, folder);
+        let data = installation.data().display().to_string();
+        settings.push(("log.dirs".to_owned(), data));
         let settings: String = settings
             .iter()
             .map(|(name, value)| format!("{name}={value}\n"))
             .collect();
         write(&installation.settings_file(), &settings)?;
         write(&installation.log_settings_file(), LOG_SETTINGS)?;
-        installation.format()?;
+        installation.format(users)?;
         Ok(installation)
     }
 
+    /// One that was prepared before.
+    pub(super) fn existing(runtime: Runtime, folder: &Path) -> Self {
+        Self {
+            runtime,
+            folder: folder.to_path_buf(),
+        }
+    }
+
     /// Gives the data folder the cluster's id; one that has it is left alone.
-    fn format(&self) -> Result<()> {
-        let mut tool = self.java_command("-Xmx128m", "kafka.tools.StorageTool");
+    fn format(&self, users: &[String]) -> Result<()> {
+        let mut tool = self.java_command("-Xmx128m", QUICK_START, "kafka.tools.StorageTool");
         tool.args([
             "format",
             "--ignore-formatted",
@@ -98,17 +137,22 @@ impl Installation {
             "--config",
         ])
         .arg(self.settings_file());
+        for user in users {
+            tool.args(["--add-scram", user]);
+        }
         process::capture(&mut tool).map(|_| ())
     }
 
-    fn launch(&self) -> Result<(String, Running)> {
+    /// Starts the broker, with these options for Java, and waits until it
+    /// answers at `bootstrap`.
+    pub(super) fn launch(&self, bootstrap: &str, options: &[&str]) -> Result<Child> {
         let log = self.log();
         let output =
             std::fs::File::create(&log).while_doing(|| format!("create {}", log.display()))?;
         let errors = output
             .try_clone()
             .while_doing(|| format!("write {}", log.display()))?;
-        let mut command = self.java_command("-Xmx512m", "kafka.Kafka");
+        let mut command = self.java_command("-Xmx512m", options, "kafka.Kafka");
         command
             .arg(self.settings_file())
             .stdin(Stdio::null())
@@ -120,30 +164,21 @@ impl Installation {
             .process_group(0)
             .spawn()
             .while_doing(|| "start Java".to_owned())?;
-        self.wait_until_it_answers(&mut child)?;
-        let mark = self.settings_file().display().to_string();
+        self.wait_until_it_answers(&mut child, bootstrap)?;
         eprintln!(
-            "kafka: broker at {} (process {}, log {})",
-            self.bootstrap,
+            "kafka: broker at {bootstrap} (process {}, log {})",
             child.id(),
             log.display()
         );
-        Ok((
-            self.bootstrap.clone(),
-            Running::Process {
-                pid: child.id(),
-                mark,
-                log,
-            },
-        ))
+        Ok(child)
     }
 
-    fn wait_until_it_answers(&self, child: &mut Child) -> Result<()> {
+    fn wait_until_it_answers(&self, child: &mut Child, bootstrap: &str) -> Result<()> {
         let mut ended = None;
         let mut reason = String::new();
         process::wait_until(START_LIMIT, || {
             ended = child.try_wait().ok().flatten();
-            match probe::answers(&self.bootstrap) {
+            match probe::answers(bootstrap) {
                 Ok(()) => reason.clear(),
                 Err(why) => reason = why,
             }
@@ -168,18 +203,19 @@ impl Installation {
         )))
     }
 
-    fn java_command(&self, heap: &str, class: &str) -> Command {
-        let mut command = Command::new(&self.java);
-        command.args([heap, "-Djava.awt.headless=true"]);
+    fn java_command(&self, heap: &str, options: &[&str], class: &str) -> Command {
+        let mut command = Command::new(&self.runtime.java);
+        command.arg(heap).args(options);
+        command.arg("-Djava.awt.headless=true");
         command.arg(format!(
             "-Dlog4j2.configurationFile={}",
             self.log_settings_file().display()
         ));
-        command.args(["-cp", &self.class_path, class]);
+        command.args(["-cp", &self.runtime.class_path, class]);
         command
     }
 
-    fn port_was_taken(&self) -> bool {
+    pub(super) fn port_was_taken(&self) -> bool {
         self.end_of_log().contains("Address already in use")
     }
 
@@ -194,11 +230,11 @@ impl Installation {
         self.folder.join("data")
     }
 
-    fn log(&self) -> PathBuf {
+    pub(super) fn log(&self) -> PathBuf {
         self.folder.join("broker.log")
     }
 
-    fn settings_file(&self) -> PathBuf {
+    pub(super) fn settings_file(&self) -> PathBuf {
         self.folder.join("server.properties")
     }
 
@@ -206,6 +242,10 @@ impl Installation {
         self.folder.join("log4j2.properties")
     }
 }
+
+/// Options of Java for what lives for seconds: half of the work at the start,
+/// at the price of a slower program afterwards.
+pub(super) const QUICK_START: &[&str] = &["-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC"];
 
 /// What goes wrong, and nothing else.
 const LOG_SETTINGS: &str = "\

@@ -11,7 +11,7 @@ mod needs;
 use std::ffi::OsString;
 
 use crate::failure::{Failure, Result};
-use crate::{kafka, process};
+use crate::process;
 use needs::Need;
 
 pub(crate) const HELP: &str = "\
@@ -23,8 +23,7 @@ Usage: cargo xtask setup [--for-tests]
 
 Options:
   --for-tests  Also what the tests need: rustfmt and clippy, Python for the
-               linters, and, unless KAFKA_BOOTSTRAP is set or a Docker engine
-               answers, Java 17 and Maven for the broker
+               linters, and Java 17 and Maven for brokers
   -h, --help   Print this help
 
 On Debian and its relatives packages are installed by apt-get (through sudo
@@ -61,7 +60,8 @@ pub(crate) fn ensure(purpose: Purpose) -> Result<()> {
     if purpose != Purpose::Build {
         needs.extend(needs::FOR_LINTERS);
     }
-    if purpose == Purpose::Tests && kafka::Provider::chosen() == kafka::Provider::Jars {
+    if purpose == Purpose::Tests {
+        // Whatever broker the other tests use, some kill and restart their own.
         needs.extend(needs::FOR_BROKER);
     }
     let missing: Vec<&Need> = needs.into_iter().filter(|need| !(need.is_met)()).collect();

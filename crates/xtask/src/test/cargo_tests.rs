@@ -11,7 +11,7 @@ use crate::process;
 const PACKAGE: &str = "churnwatch-tests";
 
 /// Its test targets that need a broker.
-const NEED_BROKER: [&str; 4] = ["crash", "hostile", "kafka", "secure"];
+const NEED_BROKER: [&str; 5] = ["broker_faults", "crash", "hostile", "kafka", "secure"];
 
 /// The package whose every integration test needs a broker.
 const BROKER_PACKAGE: &str = "churnwatch-kafka";
@@ -26,7 +26,7 @@ pub(super) fn run_all(bootstrap: &str, arguments: &[OsString]) -> Result<()> {
 pub(super) fn run_without_broker(arguments: &[OsString]) -> Result<()> {
     println!(
         "    left out, by --without-broker: the tests {} of {PACKAGE}, and those of {BROKER_PACKAGE} but its unit tests",
-        NEED_BROKER.join(" and ")
+        NEED_BROKER.join(", ")
     );
     let mut units = process::cargo([
         "test",
