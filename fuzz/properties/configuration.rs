@@ -12,7 +12,7 @@ mod cli {
 use cli::config::Config;
 
 /// Panics where it does not hold.
-pub fn holds(bytes: &[u8]) {
+pub(crate) fn holds(bytes: &[u8]) {
     let Ok(text) = std::str::from_utf8(bytes) else {
         return;
     };

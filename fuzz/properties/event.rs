@@ -10,7 +10,7 @@ const LOOKS: usize = 40;
 const MESSAGE_MAX_BYTES: usize = 2_000;
 
 /// Panics where it does not hold.
-pub fn holds(bytes: &[u8]) {
+pub(crate) fn holds(bytes: &[u8]) {
     let decoded = decode_record(Some(bytes));
     assert_eq!(decoded, decode_record(Some(bytes)), "one answer");
     match decoded {

@@ -4,7 +4,7 @@
 use churnwatch_store::{key, rewritten, show};
 
 /// Panics where it does not hold.
-pub fn holds(bytes: &[u8]) {
+pub(crate) fn holds(bytes: &[u8]) {
     // The length of the key, the key, the value.
     let Some((&length, rest)) = bytes.split_first() else {
         return;

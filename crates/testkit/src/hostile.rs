@@ -121,7 +121,7 @@ impl HostileLog {
             if index < quiet {
                 continue;
             }
-            if random.one_in(100) {
+            if random.one_in(85) {
                 self.poison += 1;
                 self.records.push(kinds.next(random));
             }

@@ -55,6 +55,16 @@ impl Process {
         Self::started(command, config, log)
     }
 
+    /// The same, saying everything that it can say.
+    ///
+    /// # Panics
+    /// It ends before that.
+    pub fn start_saying_everything(config: &Path, log: &Path) -> Self {
+        let mut command = cli::churnwatch();
+        command.arg("-vv");
+        Self::started(command, config, log)
+    }
+
     fn started(command: Command, config: &Path, log: &Path) -> Self {
         let mut child = Self::spawn(command, config, log);
         let http = wait_for("the address of the endpoints", || {
@@ -116,14 +126,22 @@ impl Process {
     /// # Panics
     /// Nobody answers: shows the log.
     pub fn get(&self, path: &str) -> (u16, String) {
-        self.try_get(path)
+        self.get_with(path, "Accept: */*")
+    }
+
+    /// The same, with a header.
+    ///
+    /// # Panics
+    /// Nobody answers: shows the log.
+    pub fn get_with(&self, path: &str, header: &str) -> (u16, String) {
+        self.try_get(path, header)
             .unwrap_or_else(|error| panic!("{path}: {error}\n{}", self.last_said()))
     }
 
-    fn try_get(&self, path: &str) -> std::io::Result<(u16, String)> {
+    fn try_get(&self, path: &str, header: &str) -> std::io::Result<(u16, String)> {
         let mut stream = TcpStream::connect_timeout(&self.http, LIMIT)?;
         stream.set_read_timeout(Some(LIMIT))?;
-        write!(stream, "GET {path} HTTP/1.0\r\nHost: localhost\r\n\r\n")?;
+        write!(stream, "GET {path} HTTP/1.0\r\nHost: localhost\r\n{header}\r\n\r\n")?;
         let mut answer = String::new();
         stream.read_to_string(&mut answer)?;
         let status = answer

@@ -258,7 +258,7 @@ const KINDS: &[Kind] = &[
     },
     Kind {
         reason: "time_ahead",
-        make: |account, _| at(account, "9999-12-31T23:59:59.999Z"),
+        make: |account, _| at(account, "2999-12-31T23:59:59.999Z"),
     },
     Kind {
         reason: "time_ahead",
