@@ -311,6 +311,11 @@ impl<S: Source, K: Sink, C: Changelog> Detector<S, K, C> {
     /// Looks at accounts whose time has come without an event of their own, as
     /// many as the open epoch has room for.
     fn look_at_the_due(&mut self) -> Result<(), DetectError> {
+        let is_full = |dirty: Dirty| dirty.room(&self.settings, &self.batch) == 0;
+        if is_full(Dirty::of(self.tasks.values())) {
+            // Or else a busy log would leave no room for looks, ever.
+            self.commit()?;
+        }
         let mut dirty = Dirty::of(self.tasks.values());
         self.looks_wait = false;
         for task in self.tasks.values_mut() {

@@ -419,7 +419,7 @@ impl Restore {
         } else {
             self.markers_missed = None;
         }
-        if target.is_none() {
+        if target.is_none() && span.1 > 0 {
             // Behind an open transaction there may be a newer epoch record.
             self.refuse_held_back(changelog, span.1)?;
         }

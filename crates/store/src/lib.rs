@@ -53,7 +53,7 @@
 //!
 //! **No table of due times.** `next_due` stands in the hot row; the scan that
 //! verifies the digest hands out each account's due time, and the loop keeps
-//! them in memory, some 32 bytes an account. A table on disk would cost a
+//! them in memory, an id and two bytes an account. A table on disk would cost a
 //! delete and a put whenever a due time moves (a sixth to a third of the
 //! throughput), and would have to be proven in step with the rows it repeats.
 //!

@@ -75,9 +75,9 @@ fn of_size(arguments: &Arguments, accounts: u64) {
     let (stop, number) = (AtomicBool::new(false), AtomicU64::new(0));
     let row = thread::scope(|scope| {
         scope.spawn(|| steady_load(&deployment, accounts, &stop, &number));
-        let row = changes(&deployment, &settings, a);
-        stop.store(true, Ordering::Relaxed);
-        row
+        // Also where something is waited for in vain.
+        let _stops_the_load = StopOnDrop(&stop);
+        changes(&deployment, &settings, a)
     });
     println!(
         "| {} | {} |",
@@ -95,18 +95,21 @@ fn changes(deployment: &Deployment, settings: &Value, a: Process) -> Vec<String>
     row.push(format!("{}", epochs.longest_gap()));
 
     let epochs = Epochs::mark(deployment);
+    settle(deployment, &[&a]);
     a.stop();
     let a = start("a");
     settle(deployment, &[&a]);
     row.push(cell(&epochs, &a));
 
     let epochs = Epochs::mark(deployment);
+    settle(deployment, &[&a]);
     a.kill();
     let a = start("a");
     settle(deployment, &[&a]);
     row.push(cell(&epochs, &a));
 
     let epochs = Epochs::mark(deployment);
+    settle(deployment, &[&a]);
     let b = start("b");
     wait_for("b to have its half", || {
         (b.metric("churnwatch_partitions_assigned") as u32 == PARTITIONS / 2).then_some(())
@@ -115,6 +118,7 @@ fn changes(deployment: &Deployment, settings: &Value, a: Process) -> Vec<String>
     row.push(cell(&epochs, &b));
 
     let epochs = Epochs::mark(deployment);
+    settle(deployment, &[&a, &b]);
     b.stop();
     settle(deployment, &[&a]);
     row.push(cell(&epochs, &a));
@@ -123,8 +127,8 @@ fn changes(deployment: &Deployment, settings: &Value, a: Process) -> Vec<String>
     wait_for("b to have its half", || {
         (b.metric("churnwatch_partitions_assigned") as u32 == PARTITIONS / 2).then_some(())
     });
-    settle(deployment, &[&a, &b]);
     let epochs = Epochs::mark(deployment);
+    settle(deployment, &[&a, &b]);
     b.kill();
     settle(deployment, &[&a]);
     row.push(cell(&epochs, &a));
@@ -165,6 +169,14 @@ fn settle(deployment: &Deployment, processes: &[&Process]) {
     });
 }
 
+struct StopOnDrop<'a>(&'a AtomicBool);
+
+impl Drop for StopOnDrop<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
 /// One event after the other, of accounts in all partitions.
 fn steady_load(deployment: &Deployment, accounts: u64, stop: &AtomicBool, number: &AtomicU64) {
     let producer = Producer::new(&deployment.bootstrap, &deployment.events());
@@ -186,7 +198,8 @@ struct Epochs<'a> {
 }
 
 impl<'a> Epochs<'a> {
-    /// From now on, the last one before included as far as it stands in reach.
+    /// From now on: a commit of every partition must follow before anything
+    /// changes.
     fn mark(deployment: &'a Deployment) -> Self {
         let consumer = consumer(deployment);
         let topic = deployment.topic("churnwatch.state");

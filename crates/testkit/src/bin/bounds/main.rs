@@ -129,6 +129,8 @@ fn measure(arguments: &Arguments) -> bool {
     );
     let mut process = deployment.start("a", &settings);
     let watch = Watch::begin(process.id());
+    // Before that a fresh broker may not have a coordinator to ask.
+    process.wait_until_ready();
     let began = Instant::now();
     thread::scope(|scope| {
         let events = deployment.events();
