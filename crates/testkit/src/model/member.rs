@@ -311,8 +311,9 @@ impl Source for ModelSource {
                 self.slot, committed.next_offset
             ));
         }
-        self.run
-            .say(self.slot, || format!("goes on with {partition} at {offset}"));
+        self.run.say(self.slot, || {
+            format!("goes on with {partition} at {offset}")
+        });
         client.readings.insert(partition.0, Reading::From(offset));
         client.ownership.resume(partition, offset);
         self.run.count(|c| c.restores += 1);
@@ -383,8 +384,9 @@ impl ModelSink {
             format!("slot-{}-{}", self.slot, self.run.number())
         };
         let id = self.run.broker.borrow_mut().init(&name);
-        self.run
-            .say(self.slot, || format!("is producer {name}, epoch {}", id.epoch));
+        self.run.say(self.slot, || {
+            format!("is producer {name}, epoch {}", id.epoch)
+        });
         self.producer = Producer::Ready(id.clone());
         id
     }
@@ -467,6 +469,7 @@ impl ModelSink {
                 0 => return lost("the request was lost"),
                 1 => {
                     self.run.broker.borrow_mut().commit_late(id.clone());
+                    self.run.point(self.slot, "commit asked for");
                     return lost("the request is late");
                 }
                 _ => {
@@ -501,7 +504,8 @@ impl Sink for ModelSink {
                 self.producer = Producer::Ready(id);
             }
             Err(error) => {
-                self.run.say(self.slot, || format!("did not commit: {error}"));
+                self.run
+                    .say(self.slot, || format!("did not commit: {error}"));
                 // It tells the broker, which may not hear it.
                 if !matches!(error, CommitError::InDoubt(_)) && self.run.chance(500) {
                     let _ = self.run.broker.borrow_mut().end(&id, false);
@@ -551,7 +555,9 @@ fn outgoing(epoch: &Epoch) -> Vec<(Outgoing, bool)> {
         let mut row = |row: Row, is_mark| {
             records.push((Outgoing::Row(part.partition.0, row), is_mark));
         };
-        part.rows.iter().for_each(|change| row(change.clone(), false));
+        part.rows
+            .iter()
+            .for_each(|change| row(change.clone(), false));
         let (key, value) = part.epoch_record.clone();
         row((key, Some(value)), true);
     }

@@ -19,7 +19,7 @@ use churnwatch_telemetry::Metrics;
 use super::{
     broker::Broker,
     counts::Counts,
-    faults::Misfortune,
+    faults::{Faults, Misfortune},
     log::Log,
     process::remove,
     random::Random,
@@ -34,8 +34,10 @@ const CALM_ROUNDS: usize = 500;
 pub struct Setup {
     /// Defences that are off.
     pub without: BTreeSet<Defence>,
-    /// The misfortunes that may come; `None`: all.
+    /// One of these misfortunes comes, if there are any; `None`: any or none.
     pub only: Option<Vec<Misfortune>>,
+    /// Makes some faults more frequent.
+    pub press: Option<fn(&mut Faults)>,
     /// Transactions never time out: whoever left one open has to end it.
     pub patient: bool,
     /// Prints every step.
@@ -111,16 +113,8 @@ pub(super) fn play(seed: u64, setup: &Setup, disks: &Path, metrics: &Arc<Metrics
     let slots: Vec<PathBuf> = (0..random.within(1..4))
         .map(|slot| disks.join(format!("slot-{slot}")))
         .collect();
-    let misfortune = Misfortune::draw(&mut random);
-    let misfortune = misfortune.filter(|one| setup.only.as_ref().is_none_or(|o| o.contains(one)));
-    let run = Run::new(
-        log,
-        random,
-        slots.clone(),
-        Arc::clone(metrics),
-        setup.patient,
-        setup.aloud,
-    );
+    let misfortune = Misfortune::draw(&mut random, setup.only.as_deref());
+    let run = Run::new(log, random, slots.clone(), Arc::clone(metrics), setup);
     let mortal = Rc::clone(&run);
     plan(Some(Plan {
         crash: Some(Box::new(move |moment| mortal.dies_at(moment))),
@@ -152,7 +146,7 @@ impl Run {
             self.start(at);
         }
         let strikes = self.below(150);
-        let copied = self.below(strikes + 1);
+        let copied = strikes.saturating_sub(self.below(15));
         let repaired = strikes + 10 + self.below(60);
         let mut former = None;
         let mut trouble = Trouble::None;
@@ -194,6 +188,9 @@ impl Run {
         if misfortune == Misfortune::LogTrimmed {
             return self.trim();
         }
+        if self.chance(500) {
+            (0..self.slots.len()).for_each(|at| self.flush(at));
+        }
         self.everybody_dies();
         let mut broker = self.broker.borrow_mut();
         match misfortune {
@@ -205,7 +202,10 @@ impl Run {
                     self.everybody_dies();
                     let broker = self.broker.borrow();
                     let partitions = (0..).take(broker.log.len());
-                    if partitions.into_iter().any(|at| !broker.offsets.contains_key(&at)) {
+                    if partitions
+                        .into_iter()
+                        .any(|at| !broker.offsets.contains_key(&at))
+                    {
                         return Trouble::Disks;
                     }
                 }
@@ -255,14 +255,20 @@ impl Run {
             Trouble::None => return,
             Trouble::Disks => {
                 self.everybody_dies();
-                self.slots.iter().for_each(|slot| remove(&slot.borrow().disk));
+                self.slots
+                    .iter()
+                    .for_each(|slot| remove(&slot.borrow().disk));
             }
             Trouble::Trimmed(at) => self.broker.borrow_mut().log[at].first = 0,
             Trouble::Reset(partition, former) => {
                 self.everybody_dies();
                 let mut broker = self.broker.borrow_mut();
                 // Unless somebody went on from there.
-                if broker.offsets.get(&partition).is_some_and(|now| now.mark.is_none()) {
+                if broker
+                    .offsets
+                    .get(&partition)
+                    .is_some_and(|now| now.mark.is_none())
+                {
                     broker.offsets.insert(partition, former);
                 }
             }

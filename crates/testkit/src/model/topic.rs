@@ -80,11 +80,7 @@ impl<R> Topic<R> {
 
     /// Records from an offset on, as readers of committed records see them, or
     /// readers of anything.
-    pub(super) fn read(
-        &self,
-        from: i64,
-        committed_only: bool,
-    ) -> impl Iterator<Item = &Stored<R>> {
+    pub(super) fn read(&self, from: i64, committed_only: bool) -> impl Iterator<Item = &Stored<R>> {
         let end = if committed_only {
             self.stable_end()
         } else {
@@ -119,8 +115,8 @@ impl Topic<Row> {
         let newest: BTreeSet<i64> = newest.into_values().collect();
         let before = self.records.len();
         self.records.retain(|stored| {
-            let kept = newest.contains(&stored.offset)
-                && !(with_deletions && stored.record.1.is_none());
+            let kept =
+                newest.contains(&stored.offset) && !(with_deletions && stored.record.1.is_none());
             stored.offset >= end || kept
         });
         before - self.records.len()
