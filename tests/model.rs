@@ -10,7 +10,7 @@
 
 use std::time::Instant;
 
-use churnwatch_testkit::model::{Defence, Misfortune, Setup, search};
+use churnwatch_testkit::model::{Defence, Faults, Misfortune, Setup, search};
 
 /// Schedules with every defence on, unless `CHURNWATCH_MODEL_SCHEDULES` says
 /// otherwise.
@@ -38,12 +38,22 @@ fn every_schedule_leaves_what_an_undisturbed_run_leaves() {
 /// Without these defences, and with these misfortunes only, a fault is found.
 #[track_caller]
 fn finds_a_fault_without(defences: &[Defence], misfortunes: &[Misfortune]) {
-    let setup = Setup {
+    finds_a_fault(&Setup {
         without: defences.iter().copied().collect(),
         only: Some(misfortunes.to_vec()),
         ..Setup::default()
-    };
-    finds_a_fault(&setup);
+    });
+}
+
+/// Without these defences a fault is found where some things go wrong often.
+#[track_caller]
+fn finds_a_fault_under_pressure(defences: &[Defence], press: fn(&mut Faults)) {
+    finds_a_fault(&Setup {
+        without: defences.iter().copied().collect(),
+        only: Some(Vec::new()),
+        press: Some(press),
+        ..Setup::default()
+    });
 }
 
 #[track_caller]
@@ -65,7 +75,12 @@ fn finds_a_fault(setup: &Setup) {
 
 #[test]
 fn a_store_written_before_its_transaction_is_found_out() {
-    finds_a_fault_without(&[Defence::StoreAfterCommit, Defence::StoreAhead], &[]);
+    finds_a_fault_under_pressure(
+        &[Defence::StoreAfterCommit, Defence::StoreAhead],
+        |faults| {
+            faults.cut = 400;
+        },
+    );
 }
 
 #[test]
@@ -85,12 +100,19 @@ fn a_record_counted_twice_is_found_out() {
 
 #[test]
 fn a_restore_to_the_end_of_the_changelog_is_found_out() {
-    finds_a_fault_without(&[Defence::ExactEpoch], &[]);
+    finds_a_fault_under_pressure(&[Defence::ExactEpoch], |faults| {
+        faults.sleep = 150;
+        faults.expire = 800;
+        faults.crash = 0;
+    });
 }
 
 #[test]
 fn rows_that_do_not_add_up_are_found_out() {
-    finds_a_fault_without(&[Defence::Digest], &[]);
+    finds_a_fault_under_pressure(&[Defence::Digest], |faults| {
+        faults.crash = 15;
+        faults.damage = 60;
+    });
 }
 
 #[test]
@@ -135,7 +157,10 @@ fn a_batch_of_the_stay_before_is_found_out() {
 
 #[test]
 fn a_producer_that_goes_on_after_an_error_is_found_out() {
-    finds_a_fault_without(&[Defence::FreshProducer], &[]);
+    finds_a_fault_under_pressure(&[Defence::FreshProducer], |faults| {
+        faults.doubt = 300;
+        faults.sleep = 100;
+    });
 }
 
 /// Nothing comes true twice without fencing, as long as offsets are waited for;

@@ -119,8 +119,9 @@ pub(super) struct Broker {
     pending: BTreeMap<Txn, Vec<(i32, Committed)>>,
     producers: BTreeMap<String, Producer>,
     last_txn: Txn,
-    /// Requests to commit that are still under way.
-    late: Vec<ProducerId>,
+    /// Requests to commit that are still under way, and for which transaction
+    /// they were made.
+    late: Vec<(ProducerId, Option<Txn>)>,
     pub(super) group: Group,
     /// Epoch and next offset of each partition as they were last committed,
     /// whatever became of the group's offsets.
@@ -245,7 +246,8 @@ impl Broker {
 
     /// A request to commit is under way.
     pub(super) fn commit_late(&mut self, id: ProducerId) {
-        self.late.push(id);
+        let txn = self.open_transaction(&id.name);
+        self.late.push((id, txn));
     }
 
     /// Such a request arrives, or is lost.
@@ -253,9 +255,13 @@ impl Broker {
         if self.late.is_empty() {
             return false;
         }
-        let id = self.late.swap_remove(random.below(self.late.len()));
-        if arrives && self.end(&id, true).is_ok() {
+        let (id, meant) = self.late.swap_remove(random.below(self.late.len()));
+        let open = self.open_transaction(&id.name);
+        if arrives && self.end(&id, true).is_ok() && open.is_some() {
             self.ends.late += 1;
+            if open != meant {
+                self.violate("a late request to commit ended the transaction after its own".into());
+            }
         }
         true
     }
@@ -351,6 +357,13 @@ impl Broker {
             Ok(())
         } else {
             Err(Refused::IllegalGeneration)
+        }
+    }
+
+    fn open_transaction(&self, name: &str) -> Option<Txn> {
+        match self.producers.get(name)?.stage {
+            Stage::Open(txn, _) => Some(txn),
+            Stage::Idle | Stage::Ending(..) => None,
         }
     }
 
@@ -487,6 +500,7 @@ mod tests {
         assert!(broker.deliver_late(random, true));
         broker.settle("slot-0");
         assert_eq!(seen(&broker), 1);
+        assert!(broker.violation.is_some());
         // Behind a fresh producer it is worth nothing.
         row(&mut broker, &id).unwrap();
         broker.commit_late(id);

@@ -32,7 +32,7 @@ pub struct Counts {
     pub in_doubt: u64,
     /// Transactions that a late request ended.
     pub late: u64,
-    /// Disks that were lost or replaced by an old copy.
+    /// Disks that were lost, damaged, or replaced by an old copy.
     pub disks: u64,
     /// Rows that compaction took.
     pub compacted: u64,
@@ -69,7 +69,7 @@ impl fmt::Display for Counts {
         write!(
             f,
             "{} schedules, {} steps: {} crashes, {} ended by an error, {} sleeps, {} thrown out, \
-             {} rebalances, {} restores, {} disks lost or old, {} rows compacted, {} misfortunes; \
+             {} rebalances, {} restores, {} disks lost, old or damaged, {} rows compacted, {} misfortunes; \
              transactions: {} committed, {} aborted ({} timed out), {} in doubt, {} ended late; \
              {} alerts compared",
             self.schedules,

@@ -4,37 +4,39 @@ use super::random::Random;
 
 /// How often each thing goes wrong, in thousandths of the occasions.
 #[derive(Debug, Clone, Copy, Default)]
-pub(super) struct Faults {
+pub struct Faults {
     /// A process dies, at a moment of the loop or between two requests.
-    pub(super) crash: usize,
+    pub crash: usize,
     /// A process sleeps between two requests, while others go on.
-    pub(super) sleep: usize,
+    pub sleep: usize,
     /// What sleeps is thrown out of the group meanwhile.
-    pub(super) expire: usize,
+    pub expire: usize,
     /// A member that was thrown out does not hear of it.
-    pub(super) untold: usize,
+    pub untold: usize,
     /// A rebalance is noticed later.
-    pub(super) slow_rebalance: usize,
+    pub slow_rebalance: usize,
     /// The broker does not answer a question.
-    pub(super) silence: usize,
+    pub silence: usize,
     /// A record of a transaction is not delivered.
-    pub(super) cut: usize,
+    pub cut: usize,
     /// A commit is not answered: not done, done, or done later.
-    pub(super) doubt: usize,
+    pub doubt: usize,
     /// The changelog is trimmed while it is read.
-    pub(super) trimmed: usize,
+    pub trimmed: usize,
     /// A record is handed over again.
-    pub(super) repeat: usize,
+    pub repeat: usize,
     /// An open transaction times out.
-    pub(super) time_out: usize,
+    pub time_out: usize,
     /// The partitions are divided anew.
-    pub(super) rebalance: usize,
+    pub rebalance: usize,
     /// A process ends in good order.
-    pub(super) stop: usize,
+    pub stop: usize,
     /// A disk is lost while its process is down, or an old copy put back.
-    pub(super) disk: usize,
+    pub disk: usize,
+    /// A row on a disk is lost or an older one, while its process is down.
+    pub damage: usize,
     /// The changelog is compacted.
-    pub(super) compact: usize,
+    pub compact: usize,
 }
 
 impl Faults {
@@ -60,6 +62,7 @@ impl Faults {
             rebalance: some(&[5, 30]),
             stop: some(&[5, 20]),
             disk: some(&[10, 40]),
+            damage: some(&[10, 40]),
             compact: some(&[10, 50]),
         }
     }
@@ -89,8 +92,11 @@ impl Misfortune {
         Self::ClusterRewound,
     ];
 
-    pub(super) fn draw(random: &mut Random) -> Option<Self> {
-        let one = random.one_of(&Self::ALL);
-        one.filter(|_| random.chance(400))
+    /// One of all, if any; or one of `only`, if there are any.
+    pub(super) fn draw(random: &mut Random, only: Option<&[Self]>) -> Option<Self> {
+        match only {
+            Some(only) => random.one_of(only),
+            None => random.one_of(&Self::ALL).filter(|_| random.chance(400)),
+        }
     }
 }

@@ -17,7 +17,8 @@ pub(super) const CONFIG_HASH: &str = "model";
 /// How many logs there are; what an undisturbed run makes of each is found out
 /// once.
 const LOGS: usize = 32;
-const MOST_PARTITIONS: usize = 4;
+/// Partitions of the logs, in turn.
+const PARTITIONS: [usize; 8] = [1, 2, 1, 3, 2, 1, 2, 4];
 
 const MINUTE_MS: i64 = 60_000;
 /// Days of which a log tells.
@@ -49,16 +50,21 @@ impl Log {
 
     fn make(number: usize) -> Self {
         let random = &mut Random::new(number as u64);
-        let count = 1 + number % MOST_PARTITIONS;
+        let count = PARTITIONS[number % PARTITIONS.len()];
+        let story = Story {
+            leap: number % 8 == 1,
+            much_spoilt: number % 4 == 2,
+        };
         let mut arrivals = Vec::new();
         for account in 0..count + random.below(3) {
-            tell(account, account % count, random, &mut arrivals);
+            story.tell(account, account % count, random, &mut arrivals);
         }
         for partition in 0..count {
-            let time = noon(DAYS + 12).to_string();
+            let last = story.day(DAYS + 12);
+            let time = noon(last).to_string();
             let clock =
                 json!({"kind": "clock", "source": "log", "shard": 0, "shards": 1, "time": time});
-            arrivals.push(Arrival::now(DAYS + 12, 0, partition, "", &clock));
+            arrivals.push(Arrival::now(last, 0, partition, "", &clock));
         }
         arrivals.sort_by_key(|arrival| arrival.at);
         let mut partitions = vec![Vec::new(); count];
@@ -114,107 +120,135 @@ impl Arrival {
     }
 }
 
-/// What one account does: it is active for a while, stops, and may come back;
-/// on one day it opens many tickets.
-fn tell(account: usize, partition: usize, random: &mut Random, arrivals: &mut Vec<Arrival>) {
-    let name = &*format!("acct-{account}");
-    let until = 8 + random.below(6) as i32;
-    let back = until + 4 + random.below(5) as i32;
-    let tickets = random.below(DAYS as usize) as i32;
-    let mut minute = 0;
-    let mut say = |day: i32, dated: i32, kind: &str, fields: Value| {
-        minute += 1;
-        let mut event = json!({"kind": kind, "account_id": name});
-        event["time"] = noon(dated)
-            .plus_millis(minute * MINUTE_MS)
-            .to_string()
-            .into();
-        for (field, value) in fields.as_object().into_iter().flatten() {
-            event[field] = value.clone();
-        }
-        arrivals.push(Arrival::now(day, minute, partition, name, &event));
-    };
-    say(0, 0, "account", json!({"segment": "high"}));
-    for day in 0..DAYS {
-        if day < until || day >= back {
-            let user = format!("u{}", random.below(3));
-            let usage = json!({"feature": "report", "user_id": user});
-            let dated = match random.below(40) {
-                0 => day - 2,
-                1 => day - 12,
-                _ => day,
-            };
-            say(day, dated, "usage", usage);
-        }
-        if day == tickets {
-            for number in 0..4 {
-                let ticket = json!({
-                    "ticket_id": format!("T{number}"), "action": "opened", "severity": "P2",
-                });
-                say(day, day, "ticket", ticket);
-            }
-        }
-        if day == tickets + 1 {
-            let alert = format!("{name}|ticket_spike|");
-            let command = json!({"action": "acknowledge", "alert_key": alert, "by": "jo"});
-            say(day, day, "command", command);
-        }
-        if random.chance(80) {
-            let action = if random.chance(500) {
-                "deactivated"
-            } else {
-                "activated"
-            };
-            let user = format!("u{}", random.below(3));
-            say(day, day, "seat", json!({"user_id": user, "action": action}));
-        }
-    }
-    spoil(name, partition, random, arrivals);
+/// What is special about a log.
+struct Story {
+    /// More than a year passes in the middle of it, after which users are
+    /// forgotten: rows are deleted.
+    leap: bool,
+    /// Many records in a row cannot be used: epochs that change no row.
+    much_spoilt: bool,
 }
 
-/// Repeats of what an account did, with and without an id, and records that
-/// cannot be used, some of them in a row.
-fn spoil(name: &str, partition: usize, random: &mut Random, arrivals: &mut Vec<Arrival>) {
-    for _ in 0..2 {
-        let day = random.below(DAYS as usize) as i32;
-        let id = format!("id-{}", random.below(1_000));
-        let mut event = json!({
-            "kind": "usage", "account_id": name, "feature": "report",
-            "time": noon(day).to_string(),
-        });
-        if random.chance(500) {
-            event["id"] = id.into();
-        }
-        for minute in [100, 101] {
-            arrivals.push(Arrival::now(day, minute, partition, name, &event));
-        }
+impl Story {
+    fn day(&self, day: i32) -> i32 {
+        if self.leap && day > 6 { day + 420 } else { day }
     }
-    let day = random.below(DAYS as usize) as i32;
-    for minute in 0..1 + random.below(4) as i64 {
-        let ahead = noon(day + 3).to_string();
-        let (key, value) = match random.below(5) {
-            0 => (name, Some("not JSON".to_owned())),
-            1 => (name, Some(r#"{"kind":"usage"}"#.to_owned())),
-            2 => (
-                "somebody else",
-                Some(format!(
-                    r#"{{"kind":"usage","account_id":"{name}","feature":"f","time":"{ahead}"}}"#
-                )),
-            ),
-            3 => (
-                name,
-                Some(format!(
-                    r#"{{"kind":"usage","account_id":"{name}","feature":"f","time":"{ahead}"}}"#
-                )),
-            ),
-            _ => (name, None),
+
+    /// What one account does: it is active for a while, stops, and may come back;
+    /// on one day it opens many tickets.
+    fn tell(
+        &self,
+        account: usize,
+        partition: usize,
+        random: &mut Random,
+        arrivals: &mut Vec<Arrival>,
+    ) {
+        let name = &*format!("acct-{account}");
+        let until = 8 + random.below(6) as i32;
+        let back = until + 4 + random.below(5) as i32;
+        let tickets = random.below(DAYS as usize) as i32;
+        let mut minute = 0;
+        let mut say = |day: i32, dated: i32, kind: &str, fields: Value| {
+            minute += 1;
+            let mut event = json!({"kind": kind, "account_id": name});
+            event["time"] = noon(self.day(dated))
+                .plus_millis(minute * MINUTE_MS)
+                .to_string()
+                .into();
+            for (field, value) in fields.as_object().into_iter().flatten() {
+                event[field] = value.clone();
+            }
+            arrivals.push(Arrival::now(self.day(day), minute, partition, name, &event));
         };
-        arrivals.push(Arrival {
-            at: noon(day).as_millis() + (200 + minute) * MINUTE_MS,
-            partition,
-            key: Some(key.as_bytes().to_vec()),
-            value: value.map(String::into_bytes),
-        });
+        say(0, 0, "account", json!({"segment": "high"}));
+        for day in 0..DAYS {
+            if day < until || day >= back {
+                let user = format!("u{}", random.below(3));
+                let usage = json!({"feature": "report", "user_id": user});
+                let dated = match random.below(40) {
+                    0 => day - 2,
+                    1 => day - 12,
+                    _ => day,
+                };
+                say(day, dated, "usage", usage);
+            }
+            if day == tickets {
+                for number in 0..4 {
+                    let ticket = json!({
+                        "ticket_id": format!("T{number}"), "action": "opened", "severity": "P2",
+                    });
+                    say(day, day, "ticket", ticket);
+                }
+            }
+            if day == tickets + 1 {
+                let alert = format!("{name}|ticket_spike|");
+                let command = json!({"action": "acknowledge", "alert_key": alert, "by": "jo"});
+                say(day, day, "command", command);
+            }
+            if random.chance(80) {
+                let action = if random.chance(500) {
+                    "deactivated"
+                } else {
+                    "activated"
+                };
+                let user = format!("u{}", random.below(3));
+                say(day, day, "seat", json!({"user_id": user, "action": action}));
+            }
+        }
+        self.spoil(name, partition, random, arrivals);
+    }
+
+    /// Repeats of what an account did, with and without an id, and records that
+    /// cannot be used, some of them in a row.
+    fn spoil(
+        &self,
+        name: &str,
+        partition: usize,
+        random: &mut Random,
+        arrivals: &mut Vec<Arrival>,
+    ) {
+        for _ in 0..2 {
+            let day = self.day(random.below(DAYS as usize) as i32);
+            let id = format!("id-{}", random.below(1_000));
+            let mut event = json!({
+                "kind": "usage", "account_id": name, "feature": "report",
+                "time": noon(day).to_string(),
+            });
+            if random.chance(500) {
+                event["id"] = id.into();
+            }
+            for minute in [100, 101] {
+                arrivals.push(Arrival::now(day, minute, partition, name, &event));
+            }
+        }
+        let day = self.day(random.below(DAYS as usize) as i32);
+        let many = if self.much_spoilt { 15 } else { 0 };
+        for minute in 0..1 + many + random.below(4) as i64 {
+            let ahead = noon(day + 3).to_string();
+            let (key, value) = match random.below(5) {
+                0 => (name, Some("not JSON".to_owned())),
+                1 => (name, Some(r#"{"kind":"usage"}"#.to_owned())),
+                2 => (
+                    "somebody else",
+                    Some(format!(
+                        r#"{{"kind":"usage","account_id":"{name}","feature":"f","time":"{ahead}"}}"#
+                    )),
+                ),
+                3 => (
+                    name,
+                    Some(format!(
+                        r#"{{"kind":"usage","account_id":"{name}","feature":"f","time":"{ahead}"}}"#
+                    )),
+                ),
+                _ => (name, None),
+            };
+            arrivals.push(Arrival {
+                at: noon(day).as_millis() + (200 + minute) * MINUTE_MS,
+                partition,
+                key: Some(key.as_bytes().to_vec()),
+                value: value.map(String::into_bytes),
+            });
+        }
     }
 }
 
@@ -225,7 +259,7 @@ mod tests {
     #[test]
     fn the_logs_hold_alerts_that_open_and_resolve_and_letters_and_every_number_of_partitions() {
         let logs: Vec<_> = (0..LOGS).map(Log::numbered).collect();
-        for count in 1..=MOST_PARTITIONS {
+        for count in PARTITIONS {
             assert!(logs.iter().any(|log| log.partitions.len() == count));
         }
         for (number, log) in logs.iter().enumerate() {

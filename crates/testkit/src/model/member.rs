@@ -469,6 +469,7 @@ impl ModelSink {
                 0 => return lost("the request was lost"),
                 1 => {
                     self.run.broker.borrow_mut().commit_late(id.clone());
+                    self.run.point(self.slot, "commit asked for");
                     return lost("the request is late");
                 }
                 _ => {

@@ -33,7 +33,7 @@ pub use churnwatch_faults::Defence;
 
 pub use self::{
     counts::Counts,
-    faults::Misfortune,
+    faults::{Faults, Misfortune},
     schedule::{Fault, Outcome, Setup, Wrong},
     search::{Found, search, seed_of_this_run},
 };

@@ -10,7 +10,7 @@ use std::time::Duration;
 use churnwatch_pipeline::batch::Origin;
 use churnwatch_pipeline::scores::Scores;
 use churnwatch_pipeline::{Detector, Settings};
-use churnwatch_store::{StateDir, StoreOptions};
+use churnwatch_store::{RowChange, StateDir, StoreOptions, key};
 use churnwatch_telemetry::Health;
 use churnwatch_wire::Mode;
 
@@ -18,6 +18,7 @@ use super::{
     log::{CONFIG_HASH, TOPIC},
     member::{ModelChangelog, ModelSink, ModelSource, member},
     run::Run,
+    topic::Row,
 };
 
 /// Longer than any schedule takes.
@@ -166,6 +167,40 @@ impl Run {
         }
     }
 
+    /// While its process is down, a row on a disk is lost, or becomes an older
+    /// one.
+    pub(super) fn damage_disk(&self, at: usize) {
+        let Ok(slot) = self.slots[at].try_borrow() else {
+            return;
+        };
+        if slot.process.is_some() || !slot.disk.exists() {
+            return;
+        }
+        let partition = self.below(self.log.partitions.len());
+        let broker = self.broker.borrow();
+        let rows: Vec<&Row> = broker.changelog[partition].committed().collect();
+        let Some((key, value)) = self.random.borrow_mut().one_of(&rows) else {
+            return;
+        };
+        let partition = i32::try_from(partition).expect("few partitions");
+        let state = StateDir::open(&slot.disk, options()).expect("nobody else has this disk");
+        let known = state.partitions().expect("a disk that works");
+        if *key == key::task() || !known.contains(&partition) {
+            return;
+        }
+        self.say(at, || {
+            format!("has a row of {partition} damaged on its disk")
+        });
+        self.count(|c| c.disks += 1);
+        let row = RowChange {
+            key: key.clone(),
+            value: value.clone().filter(|_| self.chance(500)),
+        };
+        let mut store = state.partition(partition).expect("a disk that works");
+        store.restore_rows(&[row]).expect("a disk that works");
+        store.flush().expect("a disk that works");
+    }
+
     /// Why processes are not ready.
     pub(super) fn causes(&self) -> String {
         let mut told = Vec::new();
@@ -186,7 +221,7 @@ impl Run {
 fn options() -> StoreOptions {
     StoreOptions {
         block_cache_bytes: 1 << 20,
-        write_buffer_bytes: 1 << 20,
+        write_buffer_bytes: 1 << 19,
         background_jobs: 1,
         crash_test: true,
     }

@@ -23,6 +23,7 @@ use super::{
     log::Log,
     process::Process,
     random::Random,
+    schedule::Setup,
 };
 
 /// Steps that are shown of a schedule that fails.
@@ -69,11 +70,13 @@ impl Run {
         mut random: Random,
         disks: Vec<PathBuf>,
         metrics: Arc<Metrics>,
-        patient: bool,
-        aloud: bool,
+        setup: &Setup,
     ) -> Rc<Self> {
         let mut faults = Faults::draw(&mut random);
-        if patient {
+        if let Some(press) = setup.press {
+            press(&mut faults);
+        }
+        if setup.patient {
             faults.time_out = 0;
         }
         let bounds = (0..log.partitions.len()).map(|partition| Bounds {
@@ -95,9 +98,9 @@ impl Run {
             current: Cell::new(0),
             asleep: Cell::new(false),
             calm: Cell::new(false),
-            patient,
+            patient: setup.patient,
             steps: RefCell::default(),
-            aloud,
+            aloud: setup.aloud,
             counts: RefCell::default(),
             numbers: Cell::new(0),
             log,
@@ -266,6 +269,9 @@ impl Run {
         }
         if self.may(|f| f.disk * 10) {
             self.disturb_disk(slot);
+        }
+        if self.may(|f| f.damage * 10) {
+            self.damage_disk(slot);
         }
         if self.may(|f| f.rebalance * 10) {
             self.note("the partitions are divided anew".to_owned());

@@ -17,7 +17,12 @@ use churnwatch_pipeline::Committed;
 use churnwatch_telemetry::Metrics;
 
 use super::{
-    broker::Broker, counts::Counts, faults::Misfortune, log::Log, process::remove, random::Random,
+    broker::Broker,
+    counts::Counts,
+    faults::{Faults, Misfortune},
+    log::Log,
+    process::remove,
+    random::Random,
     run::Run,
 };
 
@@ -29,8 +34,10 @@ const CALM_ROUNDS: usize = 500;
 pub struct Setup {
     /// Defences that are off.
     pub without: BTreeSet<Defence>,
-    /// The misfortunes that may come; `None`: all.
+    /// One of these misfortunes comes, if there are any; `None`: any or none.
     pub only: Option<Vec<Misfortune>>,
+    /// Makes some faults more frequent.
+    pub press: Option<fn(&mut Faults)>,
     /// Transactions never time out: whoever left one open has to end it.
     pub patient: bool,
     /// Prints every step.
@@ -106,16 +113,8 @@ pub(super) fn play(seed: u64, setup: &Setup, disks: &Path, metrics: &Arc<Metrics
     let slots: Vec<PathBuf> = (0..random.within(1..4))
         .map(|slot| disks.join(format!("slot-{slot}")))
         .collect();
-    let misfortune = Misfortune::draw(&mut random);
-    let misfortune = misfortune.filter(|one| setup.only.as_ref().is_none_or(|o| o.contains(one)));
-    let run = Run::new(
-        log,
-        random,
-        slots.clone(),
-        Arc::clone(metrics),
-        setup.patient,
-        setup.aloud,
-    );
+    let misfortune = Misfortune::draw(&mut random, setup.only.as_deref());
+    let run = Run::new(log, random, slots.clone(), Arc::clone(metrics), setup);
     let mortal = Rc::clone(&run);
     plan(Some(Plan {
         crash: Some(Box::new(move |moment| mortal.dies_at(moment))),
@@ -147,7 +146,7 @@ impl Run {
             self.start(at);
         }
         let strikes = self.below(150);
-        let copied = self.below(strikes + 1);
+        let copied = strikes.saturating_sub(self.below(15));
         let repaired = strikes + 10 + self.below(60);
         let mut former = None;
         let mut trouble = Trouble::None;
@@ -188,6 +187,9 @@ impl Run {
         self.count(|c| c.misfortunes += 1);
         if misfortune == Misfortune::LogTrimmed {
             return self.trim();
+        }
+        if self.chance(500) {
+            (0..self.slots.len()).for_each(|at| self.flush(at));
         }
         self.everybody_dies();
         let mut broker = self.broker.borrow_mut();
