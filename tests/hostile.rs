@@ -58,14 +58,14 @@ fn a_log_that_means_harm_gives_what_it_would_give_without_the_harm() {
             wait_for_work("the middle of a piece", &mut [&mut process], || {
                 (group.committed() >= goal).then_some(())
             });
-            most_resident = most_resident.max(process.resident_bytes());
+            most_resident = most_resident.max(process.resident_bytes().unwrap_or_default());
             let committed = group.committed();
             println!("killed at {committed} of {fed} records");
             process.kill();
             continue;
         }
         deployment.wait_until_read(&mut [&mut process]);
-        most_resident = most_resident.max(process.resident_bytes());
+        most_resident = most_resident.max(process.resident_bytes().unwrap_or_default());
         expect_counted(&process, &log);
         process.stop();
     }

@@ -7,9 +7,7 @@
 
 use std::time::{Duration, Instant};
 
-use churnwatch_pipeline::source::{
-    Changelog, ChangelogRead, Headers, PartitionId, SourceError, Visit,
-};
+use churnwatch_pipeline::source::{Changelog, ChangelogRead, PartitionId, SourceError, Visit};
 use rdkafka::ClientContext;
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};

@@ -197,19 +197,6 @@ impl Process {
             .sum()
     }
 
-    /// Memory that is resident, in bytes, by the kernel's own count.
-    ///
-    /// # Panics
-    /// It has ended.
-    pub fn resident_bytes(&self) -> u64 {
-        let status = format!("/proc/{}/status", self.child.id());
-        let status = std::fs::read_to_string(status).expect("a running process has a status");
-        let resident = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
-        let kibibytes =
-            resident.and_then(|line| line.trim().split(' ').next()?.parse::<u64>().ok());
-        kibibytes.expect("a process has memory") * 1_024
-    }
-
     /// Sends a signal, by its name without `SIG`.
     ///
     /// # Panics
@@ -220,19 +207,6 @@ impl Process {
             .args([&format!("-{name}"), &id])
             .status();
         assert!(sent.expect("kill runs").success(), "SIG{name} was not sent");
-    }
-
-    /// Whether a signal has stopped it; see [`Process::signal`].
-    ///
-    /// # Panics
-    /// Nothing is known of it.
-    pub fn is_stopped(&self) -> bool {
-        let id = self.child.id().to_string();
-        let state = Command::new("ps")
-            .args(["-o", "state=", "-p", &id])
-            .output();
-        let state = state.expect("ps runs").stdout;
-        state.starts_with(b"T")
     }
 
     /// SIGKILL: no chance to tidy up.

@@ -89,7 +89,10 @@ impl Run {
             commit_interval: interval,
             min_commit_interval: if waits { NEVER } else { Duration::ZERO },
             max_dirty_accounts: random.within(1..8),
+            max_dirty_bytes: usize::MAX,
             max_records: random.within(1..40),
+            account_bytes: usize::MAX,
+            breaker: None,
             cached_accounts: random.within(0..6),
             flush_interval: NEVER,
             idle_clock: None,
@@ -224,6 +227,7 @@ fn options() -> StoreOptions {
         write_buffer_bytes: 1 << 19,
         background_jobs: 1,
         crash_test: true,
+        ..StoreOptions::default()
     }
 }
 
