@@ -125,6 +125,21 @@ impl Deployment {
         Process::start(&self.config(instance, settings), &log)
     }
 
+    /// Starts a process of the binary with faults: `env` says which
+    /// (`CHURNWATCH_FAULT`, `CHURNWATCH_WITHOUT`).
+    ///
+    /// # Panics
+    /// It ends before it serves anything.
+    pub fn start_with_faults(
+        &self,
+        instance: &str,
+        settings: &Value,
+        env: &[(&str, &str)],
+    ) -> Process {
+        let log = self.next_log(instance);
+        Process::start_with_faults(&self.config(instance, settings), &log, env)
+    }
+
     /// Starts a process that has to refuse to work; gives how it ended.
     ///
     /// # Panics
@@ -171,6 +186,25 @@ impl Deployment {
         });
     }
 
+    /// Everything that its processes logged, each start with its name.
+    ///
+    /// # Panics
+    /// A log cannot be read.
+    pub fn logs(&self) -> Vec<(String, String)> {
+        let files = std::fs::read_dir(self.dir()).expect("its own directory");
+        let mut logs: Vec<(String, String)> = files
+            .map(|file| file.expect("a file of its own").path())
+            .filter(|path| path.extension().is_some_and(|ending| ending == "log"))
+            .map(|path| {
+                let name = path.file_stem().expect("a log has a name");
+                let text = std::fs::read_to_string(&path).expect("a log can be read");
+                (name.to_string_lossy().into_owned(), text)
+            })
+            .collect();
+        logs.sort();
+        logs
+    }
+
     /// A view of the group's offsets.
     ///
     /// # Panics
@@ -185,8 +219,39 @@ impl Deployment {
             .expect("a consumer");
         Group {
             consumer,
+            name: self.prefix.trim_end_matches('.').to_owned(),
             topic: self.events(),
         }
+    }
+
+    /// Whether somebody's transaction is open in a topic, by its own name: then
+    /// readers of committed records do not get to its end.
+    ///
+    /// # Panics
+    /// The broker does not answer.
+    pub fn has_open_transaction(&self, topic: &str) -> bool {
+        let ends = |isolation: &str| -> Vec<i64> {
+            let consumer: BaseConsumer = ClientConfig::new()
+                .set("bootstrap.servers", &self.bootstrap)
+                .set("isolation.level", isolation)
+                .create()
+                .expect("a consumer");
+            let name = self.topic(topic);
+            let metadata = consumer
+                .fetch_metadata(Some(&name), LIMIT)
+                .expect("metadata");
+            let partitions = metadata.topics().iter().flat_map(|topic| topic.partitions());
+            partitions
+                .map(|partition| {
+                    let bounds = consumer.fetch_watermarks(&name, partition.id(), LIMIT);
+                    bounds.expect("the bounds of a partition").1
+                })
+                .collect()
+        };
+        // In this order: a commit in between makes the latter longer only by what is open again.
+        let all = ends("read_uncommitted");
+        let committed = ends("read_committed");
+        all.iter().zip(committed).any(|(all, committed)| committed < *all)
     }
 
     /// Gives the log more partitions.
@@ -232,6 +297,7 @@ impl Drop for Deployment {
 /// The group's offsets in the log.
 pub struct Group {
     consumer: BaseConsumer,
+    name: String,
     topic: String,
 }
 
@@ -252,6 +318,21 @@ impl Group {
             .into_iter()
             .map(|(partition, offset)| (offset, end(partition)))
             .collect()
+    }
+
+    /// The group's state in Kafka's words (`Stable`, `Empty`, ...), and how many
+    /// members it has.
+    ///
+    /// # Panics
+    /// The broker does not answer.
+    pub fn state(&self) -> (String, usize) {
+        let groups = self.consumer.fetch_group_list(Some(&self.name), LIMIT);
+        let groups = groups.expect("the broker lists its groups");
+        let group = groups.groups().iter().find(|group| group.name() == self.name);
+        group.map_or_else(
+            || (String::new(), 0),
+            |group| (group.state().to_owned(), group.members().len()),
+        )
     }
 
     /// Committed records, over all partitions.

@@ -5,7 +5,7 @@ use std::{
     io::{Read, Write},
     net::{SocketAddr, TcpStream},
     path::{Path, PathBuf},
-    process::{Child, Command, Stdio},
+    process::{Child, Command, ExitStatus, Stdio},
     time::{Duration, Instant},
 };
 
@@ -41,16 +41,34 @@ impl Process {
     /// # Panics
     /// It ends before that.
     pub fn start(config: &Path, log: &Path) -> Self {
-        let mut child = Self::spawn(config, log);
+        Self::started(cli::churnwatch(), config, log)
+    }
+
+    /// As [`Process::start`], the binary with faults, with `env` in its
+    /// environment.
+    ///
+    /// # Panics
+    /// As [`Process::start`].
+    pub fn start_with_faults(config: &Path, log: &Path, env: &[(&str, &str)]) -> Self {
+        let mut command = cli::command(cli::binary_with_faults());
+        command.envs(env.iter().copied());
+        Self::started(command, config, log)
+    }
+
+    fn started(command: Command, config: &Path, log: &Path) -> Self {
+        let mut child = Self::spawn(command, config, log);
         let http = wait_for("the address of the endpoints", || {
+            // Asked first: it may have served and ended since the log was read.
+            let ended = child.try_wait().expect("a child can be asked");
             let said = read(log);
-            if let Some(status) = child.try_wait().expect("a child can be asked") {
-                panic!("it ended with {status} before it served anything: {said}");
-            }
-            said.lines().find_map(|line| {
+            let address = said.lines().find_map(|line| {
                 let record: Value = serde_json::from_str(line).ok()?;
                 record["address"].as_str()?.parse().ok()
-            })
+            });
+            if let (Some(status), None) = (ended, address) {
+                panic!("it ended with {status} before it served anything: {said}");
+            }
+            address
         });
         Self {
             child,
@@ -65,7 +83,7 @@ impl Process {
     /// It does not end.
     pub fn run_to_its_end(config: &Path, log: &Path) -> Ended {
         let began = Instant::now();
-        let mut child = Self::spawn(config, log);
+        let mut child = Self::spawn(cli::churnwatch(), config, log);
         let status = wait_for("the end of a process that must not start", || {
             child.try_wait().expect("a child can be asked")
         });
@@ -76,9 +94,9 @@ impl Process {
         }
     }
 
-    fn spawn(config: &Path, log: &Path) -> Child {
+    fn spawn(mut command: Command, config: &Path, log: &Path) -> Child {
         let out = File::create(log).expect("a log file can be made");
-        cli::churnwatch()
+        command
             .args(["run", "--dev", "--log-format", "json", "--config"])
             .arg(config)
             .stdin(Stdio::null())
@@ -197,6 +215,28 @@ impl Process {
         }
     }
 
+    /// SIGTERM, and the end, of a process with a fault of its own: it may be
+    /// killed before it hears of it, and then has no exit code; where it stops
+    /// itself, it is continued.
+    ///
+    /// # Panics
+    /// It does not end.
+    pub fn terminate_faulty(mut self) -> Ended {
+        let began = Instant::now();
+        self.signal("TERM");
+        let status = wait_for("the end after SIGTERM", || {
+            if self.is_stopped() {
+                self.signal("CONT");
+            }
+            self.try_end()
+        });
+        Ended {
+            code: status.code(),
+            took: began.elapsed(),
+            log: read(&self.log),
+        }
+    }
+
     /// Waits until it ends by itself.
     ///
     /// # Panics
@@ -232,6 +272,35 @@ impl Process {
         if let Some(status) = self.child.try_wait().expect("a child can be asked") {
             panic!("the process ended with {status}:\n{}", self.last_said());
         }
+    }
+
+    /// How it ended, if it has.
+    ///
+    /// # Panics
+    /// It cannot be asked.
+    pub fn try_end(&mut self) -> Option<ExitStatus> {
+        self.child.try_wait().expect("a child can be asked")
+    }
+
+    /// Whether it was stopped by SIGSTOP and not continued.
+    pub fn is_stopped(&self) -> bool {
+        self.of_proc("status", "State:")
+            .is_some_and(|state| state.starts_with('T'))
+    }
+
+    /// Memory that is resident, in bytes; `None` where the system has no
+    /// `/proc`, or the process has ended.
+    pub fn resident_bytes(&self) -> Option<u64> {
+        let text = self.of_proc("status", "VmRSS:")?;
+        let kib: u64 = text.strip_suffix(" kB")?.trim().parse().ok()?;
+        Some(kib * 1024)
+    }
+
+    fn of_proc(&self, file: &str, field: &str) -> Option<String> {
+        let path = format!("/proc/{}/{file}", self.child.id());
+        let text = std::fs::read_to_string(path).ok()?;
+        let value = text.lines().find_map(|line| line.strip_prefix(field))?;
+        Some(value.trim().to_owned())
     }
 
     /// What it has logged so far.
