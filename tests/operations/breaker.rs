@@ -51,9 +51,10 @@ struct Flood {
 }
 
 impl Flood {
-    fn new(name: &str, without: &[&str]) -> (Self, Process) {
+    fn new(name: &str, without: &str) -> (Self, Process) {
         let deployment = Deployment::new(name, 2);
-        let start = || deployment.start_without("a", &busy(), without);
+        let without = [("CHURNWATCH_WITHOUT", without)];
+        let start = || deployment.start_with_faults("a", &busy(), &without);
         let mut process = start();
         deployment.produce(&tickets(STOPS, 0, 150));
         deployment.produce(&tickets(GOES_ON, 0, 150));
@@ -77,7 +78,7 @@ impl Flood {
 
 #[test]
 fn too_many_bad_records_stop_their_partition_until_a_record_of_the_log_lets_it_go_on() {
-    let (flood, mut process) = Flood::new("breaker", &[]);
+    let (flood, mut process) = Flood::new("breaker", "");
     let deployment = &flood.deployment;
     wait_until_stopped(&process);
     // 150 tickets and 501 bad records, in spite of the kill; all of the other partition.
@@ -127,7 +128,7 @@ fn too_many_bad_records_stop_their_partition_until_a_record_of_the_log_lets_it_g
 /// partition is not stopped where it has to be.
 #[test]
 fn a_window_that_a_restart_forgets_is_found_by_the_checker() {
-    let (flood, mut process) = Flood::new("breaker-forgets", &["breaker_window"]);
+    let (flood, mut process) = Flood::new("breaker-forgets", "breaker_window");
     let deployment = &flood.deployment;
     wait_until_committed(deployment, &mut process, flood.written);
     process.stop();

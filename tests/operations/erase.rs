@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use churnwatch_core::Rules;
 use churnwatch_store::key;
-use churnwatch_testkit::broker::{Deployment, Process};
+use churnwatch_testkit::broker::{Deployment, Outgoing, Process};
 use churnwatch_testkit::cli;
 use churnwatch_testkit::world::World;
 use serde_json::{Value, json};
@@ -59,9 +59,9 @@ fn an_erased_account_is_gone_from_store_changelog_and_open_alerts_and_begins_ane
             r#""action":"opened""#,
             r#""action":"activated","user_id":"ada","role":"champion""#,
         );
-    deployment.produce(&[churnwatch_testkit::broker::Outgoing {
+    deployment.produce(&[Outgoing {
         partition: Some(0),
-        ..churnwatch_testkit::broker::Outgoing::event(&seat)
+        ..Outgoing::event(&seat)
     }]);
     deployment.produce(&tickets(0, 0, 400));
     deployment.wait_until_read(&mut [&mut process]);
@@ -73,7 +73,8 @@ fn an_erased_account_is_gone_from_store_changelog_and_open_alerts_and_begins_ane
     // It dies when the erasure is committed and its store knows nothing of it.
     let said = erase(&deployment, ERASED);
     assert!(said.contains("partition 0, offset 401"), "{said}");
-    let dies = deployment.start_with("a", &busy(), &[("CHURNWATCH_FAULT", "kill@before_store:1")]);
+    let fault = [("CHURNWATCH_FAULT", "kill@before_store:1")];
+    let dies = deployment.start_with_faults("a", &busy(), &fault);
     assert_eq!(dies.wait_for_end().code, None, "it was killed");
     let mut process = deployment.start("a", &busy());
     deployment.wait_until_read(&mut [&mut process]);

@@ -5,11 +5,11 @@ use churnwatch_core::EventTime;
 use churnwatch_testkit::broker::Outgoing;
 
 /// Accounts the tickets are of, `a0` to `a4`.
-pub const ACCOUNTS: usize = 5;
+pub(crate) const ACCOUNTS: usize = 5;
 
 /// `count` tickets from the time of number `first` on, in order of time, in one
 /// partition. Numbers a minute apart; 1,440 of them are a day.
-pub fn tickets(partition: i32, first: usize, count: usize) -> Vec<Outgoing> {
+pub(crate) fn tickets(partition: i32, first: usize, count: usize) -> Vec<Outgoing> {
     (first..first + count)
         .map(|number| ticket(partition, &account(number), number))
         .collect()
@@ -21,7 +21,7 @@ fn account(number: usize) -> String {
 }
 
 /// One ticket of an account.
-pub fn ticket(partition: i32, account: &str, number: usize) -> Outgoing {
+pub(crate) fn ticket(partition: i32, account: &str, number: usize) -> Outgoing {
     // Accounts of one name in two partitions would be two accounts.
     let account = format!("p{partition}-{account}");
     let time = EventTime::parse("2026-03-01T00:00:00Z").expect("a time");
@@ -36,7 +36,7 @@ pub fn ticket(partition: i32, account: &str, number: usize) -> Outgoing {
 }
 
 /// Records that cannot be used.
-pub fn bad(partition: i32, count: usize) -> Vec<Outgoing> {
+pub(crate) fn bad(partition: i32, count: usize) -> Vec<Outgoing> {
     (0..count)
         .map(|number| Outgoing {
             partition: Some(partition),

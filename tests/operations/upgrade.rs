@@ -11,7 +11,7 @@ use std::process::Command;
 
 use churnwatch_core::Rules;
 use churnwatch_store::{StateVersion, key};
-use churnwatch_testkit::broker::{Deployment, Outgoing, Process, produce, wait_for, wait_for_work};
+use churnwatch_testkit::broker::{Deployment, Outgoing, Process, produce, wait_for};
 use churnwatch_testkit::world::World;
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer};
 use rdkafka::topic_partition_list::Offset;
@@ -33,7 +33,8 @@ fn settings(state_version: u8) -> Value {
 
 /// A member of the old release: it cannot read what is newer.
 fn start_old(deployment: &Deployment, instance: &str) -> Process {
-    deployment.start_without(instance, &settings(1), &["newest_rows"])
+    let without = [("CHURNWATCH_WITHOUT", "newest_rows")];
+    deployment.start_with_faults(instance, &settings(1), &without)
 }
 
 fn owns(process: &mut Process, partitions: u32) {
