@@ -395,7 +395,8 @@ impl Sink for KafkaSink {
         let transactions = self.take_ready()?;
         let until = started + self.half();
         let first = self.transact(&transactions, epoch, until);
-        let ended = first.or_else(|failed| self.transact_again(&transactions, epoch, until, failed));
+        let ended =
+            first.or_else(|failed| self.transact_again(&transactions, epoch, until, failed));
         match ended {
             Ok(marks) => {
                 self.membership.committed(&epoch.partitions);
