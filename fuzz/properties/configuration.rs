@@ -7,6 +7,7 @@
 #[allow(dead_code, unused_imports, reason = "the binary uses the rest")]
 mod cli {
     pub(crate) mod config;
+    pub(crate) mod memory;
 }
 
 use cli::config::Config;

@@ -2,7 +2,7 @@
 //! dead letter with a reason.
 
 use churnwatch_core::{AccountState, FleetDay, Input, Rules, apply, time::DAY_MS};
-use churnwatch_wire::{Record, check_key, decode_record, encode_clock};
+use churnwatch_wire::{Record, check_key, decode_record, encode_clock, encode_resume};
 
 /// Looks made after an event, beyond those on which the account's windows turn.
 const LOOKS: usize = 40;
@@ -21,6 +21,10 @@ pub(crate) fn holds(bytes: &[u8]) {
         Ok(Record::Clock(clock)) => {
             let again = decode_record(Some(&encode_clock(&clock)));
             assert_eq!(again, Ok(Record::Clock(clock)), "written, it reads back");
+        }
+        Ok(Record::Resume(resume)) => {
+            let again = decode_record(Some(&encode_resume(resume, "fuzz")));
+            assert_eq!(again, Ok(Record::Resume(resume)), "written, it reads back");
         }
         Ok(Record::Event(event)) => {
             let account = event.account.clone();

@@ -2,9 +2,10 @@
 //! a record of the changelog, or one account would stop its partition for good.
 
 use churnwatch_core::{
-    AccountState, FleetDay, Input, Rules, apply, event::Clock, time::DAY_MS, watermark::TaskTime,
+    AccountState, FleetDay, Input, Rules, apply, breaker::Breaker, event::Clock, time::DAY_MS,
+    watermark::TaskTime,
 };
-use churnwatch_store::{Accounts, StateDir, StoreOptions, TaskRow};
+use churnwatch_store::{Accounts, StateDir, StateVersion, StoreOptions, TaskRow};
 use churnwatch_testkit::timeline;
 use churnwatch_wire::{Record, decode};
 
@@ -117,7 +118,8 @@ fn no_clocks_make_a_position_that_does_not_fit_into_the_changelog() {
         changelog_offset: i64::MAX,
         digest: u128::MAX,
         time,
+        breaker: Breaker::default(),
     };
-    let bytes = row.encode().expect("a row").len();
+    let bytes = row.encode(StateVersion::NEWEST).expect("a row").len();
     assert!(bytes < FITS, "{bytes}");
 }

@@ -21,7 +21,7 @@ use miette::{LabeledSpan, NamedSource, SourceSpan};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::memory::{self, Asked, MemoryLimit, Shares};
+use super::memory::{self, Asked, MemoryLimit, Shares};
 pub(crate) use manual::reference_markdown;
 
 /// Everything there is to configure.

@@ -54,6 +54,7 @@ fn commit(store: &mut PartitionStore, epoch: u64) {
         changelog_offset: -1,
         digest: store.digest_after(&rows).unwrap(),
         time: TaskTime::default(),
+        breaker: Default::default(),
     };
     store.commit(&rows, &task).unwrap();
     store.flush().unwrap();
