@@ -17,7 +17,9 @@ use rdkafka::{
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use super::{LIMIT, Outgoing, Process, Record, bootstrap, produce, read_all, wait_for_work};
+use super::{
+    LIMIT, Outgoing, Process, Record, bootstrap, produce, read_all, wait_for, wait_for_work,
+};
 use crate::cli;
 
 /// What one test has on the broker and on disk; taken away when it is dropped.
@@ -269,10 +271,12 @@ impl Group {
     /// The broker does not answer.
     pub fn progress(&self) -> Vec<(i64, i64)> {
         let end = |partition| {
-            let bounds = self
-                .consumer
-                .fetch_watermarks(&self.topic, partition, LIMIT);
-            bounds.expect("the bounds of a partition").1
+            let bounds = || {
+                self.consumer
+                    .fetch_watermarks(&self.topic, partition, LIMIT)
+                    .ok()
+            };
+            wait_for("the bounds of a partition", bounds).1
         };
         let committed = self.committed_offsets();
         committed
@@ -307,10 +311,10 @@ impl Group {
     }
 
     fn committed_offsets(&self) -> Vec<(i32, i64)> {
-        let metadata = self
-            .consumer
-            .fetch_metadata(Some(&self.topic), LIMIT)
-            .expect("metadata");
+        // A broker that has just started does not know everything at once.
+        let metadata = wait_for("metadata", || {
+            self.consumer.fetch_metadata(Some(&self.topic), LIMIT).ok()
+        });
         let mut list = TopicPartitionList::new();
         for partition in metadata
             .topics()
@@ -319,10 +323,9 @@ impl Group {
         {
             list.add_partition(&self.topic, partition.id());
         }
-        let found = self
-            .consumer
-            .committed_offsets(list, LIMIT)
-            .expect("committed offsets");
+        let found = wait_for("committed offsets", || {
+            self.consumer.committed_offsets(list.clone(), LIMIT).ok()
+        });
         found
             .elements()
             .iter()
