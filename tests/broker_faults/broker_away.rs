@@ -2,24 +2,12 @@
 //! live. Meanwhile `/readyz` says why nothing moves, and when it is back all
 //! goes on without a restart.
 
-use churnwatch_testkit::{
-    broker::Process,
-    private_broker::{BrokerOptions, PrivateBroker},
-};
+use churnwatch_testkit::private_broker::{BrokerOptions, PrivateBroker};
 
 use super::scene::{Scene, settings, wait_until_it_says};
 
 /// What `/readyz` may say of a broker that is not there.
 const AWAY: &[&str] = &["broker", "transaction", "in time", "timed out", "Timed out"];
-
-/// Feeds half of a piece's time: the broker goes while there is work.
-fn in_the_middle(scene: &mut Scene, process: &mut Process) {
-    let was = scene.group.committed();
-    scene.feed();
-    churnwatch_testkit::broker::wait_for_work("the middle of a piece", &mut [process], || {
-        (scene.group.committed() > was).then_some(())
-    });
-}
 
 #[test]
 fn a_broker_that_dies_stops_or_sleeps_is_waited_for() {
@@ -28,21 +16,21 @@ fn a_broker_that_dies_stops_or_sleeps_is_waited_for() {
     let mut process = scene.deployment.start("a", &settings(broker.bootstrap()));
     scene.feed_and_wait(&mut process);
 
-    in_the_middle(&mut scene, &mut process);
+    scene.feed();
     broker.kill();
     println!("killed: {}", wait_until_it_says(&mut process, AWAY));
     broker.restart();
     scene.deployment.wait_until_read(&mut [&mut process]);
     process.wait_until_ready();
 
-    in_the_middle(&mut scene, &mut process);
+    scene.feed();
     broker.stop();
     println!("stopped: {}", wait_until_it_says(&mut process, AWAY));
     broker.restart();
     scene.deployment.wait_until_read(&mut [&mut process]);
     process.wait_until_ready();
 
-    in_the_middle(&mut scene, &mut process);
+    scene.feed();
     broker.pause();
     // A commit answers within twice the time-out of transactions, so that this is longer.
     println!("paused: {}", wait_until_it_says(&mut process, AWAY));

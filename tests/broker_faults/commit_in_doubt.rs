@@ -9,7 +9,7 @@ use churnwatch_testkit::{
 };
 use serde_json::json;
 
-use super::scene::{Scene, TRANSACTION_TIMEOUT, Way, wait_until_it_says};
+use super::scene::{Scene, TRANSACTION_TIMEOUT, Way, settings, wait_until_it_says};
 
 /// What a broker and a busy machine may take on top of our own bounds.
 const GENEROUS: Duration = Duration::from_secs(30);
@@ -42,6 +42,9 @@ fn a_commit_whose_answer_was_lost_is_found_done_and_not_done_again() {
         let fault = way.drop_replies(Api::END_TXN, 1);
         scene.feed();
         fault.wait_until_caught();
+        wait_for("doubt", || {
+            (commits(&process, "in_doubt") > before).then_some(())
+        });
         scene.deployment.wait_until_read(&mut [&mut process]);
         assert_eq!(commits(&process, "in_doubt"), before + 1.0);
     }
@@ -59,6 +62,9 @@ fn a_commit_that_did_not_arrive_is_found_undone_and_done_again() {
         let fault = way.drop_requests(Api::END_TXN, 1);
         scene.feed();
         fault.wait_until_caught();
+        wait_for("doubt", || {
+            (commits(&process, "in_doubt") > before).then_some(())
+        });
         scene.deployment.wait_until_read(&mut [&mut process]);
         assert_eq!(commits(&process, "in_doubt"), before + 1.0);
     }
@@ -79,7 +85,7 @@ fn a_commit_that_arrives_after_its_successor_has_begun_is_void() {
         late.wait_until_caught();
         let successor = match api {
             Api::INIT_PRODUCER_ID => {
-                wait_for_work("the successor", &mut [&mut process], || {
+                wait_for("the successor", || {
                     (way.requests(api) > introduced).then_some(())
                 });
                 way.hold_replies(Api::TXN_OFFSET_COMMIT, 1)
@@ -105,12 +111,14 @@ fn a_commit_that_was_sent_twice_does_not_end_the_transaction_after_it() {
     let mut settings = way.settings();
     // Time enough for the second try.
     settings["kafka"]["transaction_timeout"] = json!("10s");
+    settings["kafka"]["session_timeout"] = json!("10s");
     let mut process = scene.deployment.start("a", &settings);
     scene.feed_and_wait(&mut process);
     let late = way.hold_requests(Api::END_TXN, 1);
     scene.feed();
     late.wait_until_caught();
     let next = way.hold_requests(Api::TXN_OFFSET_COMMIT, 1);
+    scene.feed();
     late.sever_client();
     next.wait_until_caught();
     late.release();
@@ -173,9 +181,8 @@ fn while_no_coordinator_is_found_nothing_moves_and_afterwards_all_goes_on() {
 
 #[test]
 fn a_transaction_that_the_broker_has_ended_by_its_time_out_is_done_again() {
-    let way = Way::new();
-    let mut scene = way.scene("timed-out");
-    let mut settings = way.settings();
+    let mut scene = Scene::on_the_shared_broker("timed-out");
+    let mut settings = settings(&scene.deployment.bootstrap);
     // It stays in the group while it sleeps: only the transaction ends.
     settings["kafka"]["session_timeout"] = json!("30s");
     let order = [("CHURNWATCH_FAULT", "stop@after_offsets:3")];

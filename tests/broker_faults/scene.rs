@@ -10,7 +10,7 @@ use std::{
 
 use churnwatch_core::{EventTime, Rules, time::DAY_MS};
 use churnwatch_testkit::{
-    broker::{Deployment, Group, LIMIT, Outgoing, Process},
+    broker::{self, Deployment, Group, LIMIT, Outgoing, Process},
     private_broker::{BrokerOptions, Listener, PrivateBroker},
     proxy::Proxy,
     world::World,
@@ -38,6 +38,11 @@ pub(crate) struct Scene {
 }
 
 impl Scene {
+    /// On the broker that all suites share.
+    pub(crate) fn on_the_shared_broker(name: &str) -> Self {
+        Self::on(&broker::bootstrap(), name)
+    }
+
     /// Makes its topics on the broker at `bootstrap`.
     pub(crate) fn on(bootstrap: &str, name: &str) -> Self {
         let deployment = Deployment::on(bootstrap, name, PARTITIONS);
@@ -214,9 +219,19 @@ fn shared() -> &'static Shared {
             protocol: "PLAINTEXT".to_owned(),
             advertised: Some(proxy.address()),
         };
+        let settings = [
+            ("num.network.threads", "1"),
+            // Transactions that timed out stay open, so that a test can look at what hangs on them.
+            (
+                "transaction.abort.timed.out.transaction.cleanup.interval.ms",
+                "600000",
+            ),
+        ];
         let broker = PrivateBroker::start(&BrokerOptions {
             listeners: proxies.iter().enumerate().map(listener).collect(),
-            settings: vec![("num.network.threads".to_owned(), "1".to_owned())],
+            settings: settings
+                .map(|(name, value)| (name.to_owned(), value.to_owned()))
+                .into(),
             ..BrokerOptions::default()
         });
         for (index, proxy) in proxies.iter().enumerate() {

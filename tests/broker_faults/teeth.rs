@@ -20,6 +20,7 @@ fn commit_sent_twice(name: &str, without: &str) -> String {
     let mut settings = way.settings();
     // Time enough for the second try.
     settings["kafka"]["transaction_timeout"] = json!("10s");
+    settings["kafka"]["session_timeout"] = json!("10s");
     let start =
         |scene: &super::scene::Scene| scene.deployment.start_with_faults("a", &settings, &without);
     let mut process = start(&scene);
@@ -28,6 +29,7 @@ fn commit_sent_twice(name: &str, without: &str) -> String {
     scene.feed();
     late.wait_until_caught();
     let next = way.hold_requests(Api::TXN_OFFSET_COMMIT, 1);
+    scene.feed();
     late.sever_client();
     next.wait_until_caught();
     late.release();
@@ -44,8 +46,9 @@ fn without_a_fresh_producer_a_late_commit_ends_the_next_transaction_in_its_middl
     println!("{}", commit_sent_twice("stale", "fresh_producer"));
 }
 
-/// Process `a` dies with its commit under way; `b` takes over. Gives the
-/// process that is left.
+/// Process `a` dies with its commit under way; `b` takes over, before the
+/// broker has looked for transactions that timed out. Gives the process that is
+/// left.
 fn take_over_with_a_commit_under_way(
     way: &Way,
     scene: &mut super::scene::Scene,
@@ -54,8 +57,6 @@ fn take_over_with_a_commit_under_way(
 ) -> Process {
     let without = [("CHURNWATCH_WITHOUT", without)];
     let mut settings = way.settings();
-    // The transaction outlives the membership of its process.
-    settings["kafka"]["transaction_timeout"] = json!("20s");
     let mut a = scene.deployment.start("a", &settings);
     scene.feed_and_wait(&mut a);
     let under_way = way.hold_requests(Api::END_TXN, 1);

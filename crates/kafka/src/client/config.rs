@@ -154,7 +154,11 @@ fn consumer_config(settings: &KafkaSettings, role: &str) -> Result<ClientConfig,
     let answer = (fetched / 8)
         .clamp(LEAST_ANSWER_BYTES, MOST_ANSWER_BYTES)
         .to_string();
+    let silence_ms = settings.session_timeout.as_millis().to_string();
     let tuned = &[
+        // A broker that is silent for as long as would get us thrown out of the group is not there;
+        // the default, a minute, is a long time to look fine in.
+        ("socket.timeout.ms", silence_ms.as_str()),
         // Records are answered at once (`fetch.min.bytes` 1); the wait bounds how long a resumed
         // partition stays out of the fetch that is under way.
         ("fetch.wait.max.ms", "50"),

@@ -340,10 +340,12 @@ impl Group {
     /// The broker does not answer.
     pub fn progress(&self) -> Vec<(i64, i64)> {
         let end = |partition| {
-            let bounds = self
-                .consumer
-                .fetch_watermarks(&self.topic, partition, LIMIT);
-            bounds.expect("the bounds of a partition").1
+            let bounds = || {
+                self.consumer
+                    .fetch_watermarks(&self.topic, partition, LIMIT)
+                    .ok()
+            };
+            wait_for("the bounds of a partition", bounds).1
         };
         let committed = self.committed_offsets();
         committed
@@ -405,10 +407,10 @@ impl Group {
     }
 
     fn committed_offsets(&self) -> Vec<(i32, i64)> {
-        let metadata = self
-            .consumer
-            .fetch_metadata(Some(&self.topic), LIMIT)
-            .expect("metadata");
+        // A broker that has just started does not know everything at once.
+        let metadata = wait_for("metadata", || {
+            self.consumer.fetch_metadata(Some(&self.topic), LIMIT).ok()
+        });
         let mut list = TopicPartitionList::new();
         for partition in metadata
             .topics()

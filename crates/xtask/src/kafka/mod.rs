@@ -73,7 +73,7 @@ its log and the jars are under ${CHURNWATCH_CACHE:-~/.cache/churnwatch}/kafka.
 const KAFKA_VERSION: &str = "4.4.0";
 
 /// How long a broker may take from its start to its first answer.
-const START_LIMIT: Duration = Duration::from_secs(90);
+const START_LIMIT: Duration = Duration::from_secs(180);
 /// How long a broker may take to stop by itself before it is killed.
 const STOP_LIMIT: Duration = Duration::from_secs(20);
 
