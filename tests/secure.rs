@@ -35,7 +35,10 @@ impl Fortress {
         let ours = Certificate::new(dir.path(), "ours", "dns:localhost,ip:127.0.0.1");
         let elsewhere = Certificate::new(dir.path(), "elsewhere", "dns:elsewhere.example");
         let mut settings = vec![
-            ("authorizer.class.name", "org.apache.kafka.metadata.authorizer.StandardAuthorizer".to_owned()),
+            (
+                "authorizer.class.name",
+                "org.apache.kafka.metadata.authorizer.StandardAuthorizer".to_owned(),
+            ),
             // Whoever comes without a name, by the listeners in plain text, is the test itself.
             ("super.users", "User:ANONYMOUS".to_owned()),
             ("sasl.enabled.mechanisms", "SCRAM-SHA-512".to_owned()),
@@ -94,7 +97,8 @@ impl Fortress {
                     "sasl": {
                         "mechanism": "SCRAM-SHA-512",
                         "username": USER,
-                        "password_file": self.file("password", password),
+                        // Each password has its file: tests share the folder.
+                        "password_file": self.file(&format!("password-{}", password.len()), password),
                     },
                 },
             },
@@ -118,10 +122,16 @@ fn documented_rights(deployment: &Deployment) -> Vec<Right> {
         let (resource, name) = match (cells[1], cells[2].trim_matches('`')) {
             ("topic", name) => (Resource::Topic, deployment.topic(name)),
             ("group", _) => (Resource::Group, group(deployment)),
-            ("transactional ids", _) => (Resource::TransactionalIds, format!("{}-", group(deployment))),
+            ("transactional ids", _) => (
+                Resource::TransactionalIds,
+                format!("{}-", group(deployment)),
+            ),
             _ => continue,
         };
-        for operation in cells[3].split(',').map(|word| word.trim().trim_matches('`')) {
+        for operation in cells[3]
+            .split(',')
+            .map(|word| word.trim().trim_matches('`'))
+        {
             rights.push(Right {
                 user: USER.to_owned(),
                 resource,
@@ -193,9 +203,8 @@ fn the_documented_rights_are_enough_and_whichever_is_missing_is_named() {
     let settings = with(&fortress.right_settings(), &json!({"detect": clocks}));
     deployment.produce(&log());
     // Without the right to write clocks everything else goes on: that comes last.
-    let is_for_clocks = |right: &&Right| {
-        right.name == deployment.events() && right.operation == Operation::Write
-    };
+    let is_for_clocks =
+        |right: &&Right| right.name == deployment.events() && right.operation == Operation::Write;
     let (last, first): (Vec<_>, Vec<_>) = rights.iter().partition(|right| is_for_clocks(right));
     assert_eq!(last.len(), 1);
     for right in first.into_iter().chain(last) {
@@ -205,7 +214,9 @@ fn the_documented_rights_are_enough_and_whichever_is_missing_is_named() {
         let needed = format!("`{:?}`", right.operation);
         wait_for(&format!("a word about {right:?}"), || {
             let log = process.log();
-            let told = log.lines().find(|line| line.contains(name) && line.contains(&needed));
+            let told = log
+                .lines()
+                .find(|line| line.contains(name) && line.contains(&needed));
             told.map(|line| println!("{line}"))
         });
         drop(process);
@@ -255,7 +266,11 @@ fn who_may_not_come_in_is_told_which_setting_to_look_at_and_nobody_is_told_a_sec
         let ended = process.stop();
         assert!(ended.log.contains(setting), "{}", ended.log);
         for secret in [wrong, PASSWORD] {
-            assert!(!cause.contains(secret) && !ended.log.contains(secret), "{cause}\n{}", ended.log);
+            assert!(
+                !cause.contains(secret) && !ended.log.contains(secret),
+                "{cause}\n{}",
+                ended.log
+            );
         }
     }
     deployment.produce(&log());
@@ -269,19 +284,42 @@ fn expect_no_secret(fortress: &Fortress, deployment: &Deployment) {
     let mut settings = with(&fortress.right_settings(), &json!({"http": http}));
     settings["kafka"]["properties"] = json!({"debug": "all"});
     let config = deployment.config("a", &settings);
-    let process = Process::start_saying_everything(&config, &deployment.dir().join("everything.log"));
+    let process =
+        Process::start_saying_everything(&config, &deployment.dir().join("everything.log"));
     assert_eq!(process.get("/metrics").0, 401);
     let token = format!("Authorization: Bearer {TOKEN}");
     wait_for("a process that is ready", || {
         (process.get("/readyz").0 == 200).then_some(())
     });
-    let pages = ["/", "/metrics", "/livez", "/readyz", "/alerts"].map(|page| process.get_with(page, &token).1);
+    let pages = ["/", "/metrics", "/livez", "/readyz", "/alerts"]
+        .map(|page| process.get_with(page, &token).1);
     assert!(pages[1].contains("churnwatch_events_total"), "{}", pages[1]);
     let ended = process.stop();
-    assert!(ended.log.contains("TRACE") && ended.log.contains("SASL"), "it says everything");
-    let shown = cli::run(["config".as_ref(), "show".as_ref(), "--config".as_ref(), config.as_os_str()]).succeeded();
-    let valid = cli::run(["validate".as_ref(), "-vv".as_ref(), "--config".as_ref(), config.as_os_str()]).succeeded();
-    let told = [&ended.log, &shown.stdout, &shown.stderr, &valid.stdout, &valid.stderr];
+    assert!(
+        ended.log.contains("TRACE") && ended.log.contains("SASL"),
+        "it says everything"
+    );
+    let shown = cli::run([
+        "config".as_ref(),
+        "show".as_ref(),
+        "--config".as_ref(),
+        config.as_os_str(),
+    ])
+    .succeeded();
+    let valid = cli::run([
+        "validate".as_ref(),
+        "-vv".as_ref(),
+        "--config".as_ref(),
+        config.as_os_str(),
+    ])
+    .succeeded();
+    let told = [
+        &ended.log,
+        &shown.stdout,
+        &shown.stderr,
+        &valid.stdout,
+        &valid.stderr,
+    ];
     for text in told.into_iter().chain(&pages) {
         for secret in [PASSWORD, TOKEN] {
             let line = text.lines().find(|line| line.contains(secret));

@@ -35,7 +35,10 @@ pub(crate) fn holds(bytes: &[u8]) {
                 let Some(due) = state.next_due() else { break };
                 let fleet = FleetDay::calendar(due.plus_millis(-DAY_MS).utc_day());
                 apply(&mut state, &rules, Input::Close(&fleet));
-                assert!(state.next_due().is_none_or(|next| next > due), "time goes on");
+                assert!(
+                    state.next_due().is_none_or(|next| next > due),
+                    "time goes on"
+                );
             }
             let again = apply(&mut state, &rules, Input::Event(&event));
             assert!(event.id.is_none() || again.repeat, "an id is known again");

@@ -17,7 +17,10 @@ fn long(number: usize) -> String {
 }
 
 fn event(kind: &str, time: &str, fields: &str) -> Record {
-    let line = format!(r#"{{"kind":"{kind}","account_id":"{}","time":"{time}",{fields}}}"#, long(0));
+    let line = format!(
+        r#"{{"kind":"{kind}","account_id":"{}","time":"{time}",{fields}}}"#,
+        long(0)
+    );
     decode(line.as_bytes()).unwrap_or_else(|rejection| panic!("{rejection}"))
 }
 
@@ -31,7 +34,11 @@ fn events() -> Vec<Record> {
         events.push(event("account", &day(0), &format!(r#""{list}":[{names}]"#)));
     }
     for field in ["name", "plan", "region", "owner", "parent_id"] {
-        events.push(event("account", &day(0), &format!(r#""{field}":"{}""#, long(1))));
+        events.push(event(
+            "account",
+            &day(0),
+            &format!(r#""{field}":"{}""#, long(1)),
+        ));
     }
     for number in 0..2_000 {
         let name = long(number);
@@ -64,15 +71,20 @@ fn no_records_make_a_row_that_does_not_fit_into_the_changelog() {
     let mut accounts = Accounts::new(1);
     let mut alerts = 0;
     for record in events() {
-        let Record::Event(event) = record else { unreachable!("no clocks") };
-        let account = accounts.load_for_change(&store, &event.account).expect("an account");
+        let Record::Event(event) = record else {
+            unreachable!("no clocks")
+        };
+        let account = accounts
+            .load_for_change(&store, &event.account)
+            .expect("an account");
         close_days(account, &rules, &event);
         let outcome = apply(account, &rules, Input::Event(&event));
         alerts += outcome.transitions.len();
     }
     assert!(alerts > 100, "{alerts}");
     let rows = accounts.changes().expect("rows");
-    let of = |row: &churnwatch_store::RowChange| row.value.as_ref().map_or(0, Vec::len) + row.key.len();
+    let of =
+        |row: &churnwatch_store::RowChange| row.value.as_ref().map_or(0, Vec::len) + row.key.len();
     let largest = rows.iter().map(of).max().expect("rows");
     assert!(largest > FITS / 8, "the rows are large: {largest}");
     assert!(largest < FITS, "{largest}");

@@ -20,9 +20,8 @@ fn commit_sent_twice(name: &str, without: &str) -> String {
     let mut settings = way.settings();
     // Time enough for the second try.
     settings["kafka"]["transaction_timeout"] = json!("10s");
-    let start = |scene: &super::scene::Scene| {
-        scene.deployment.start_with_faults("a", &settings, &without)
-    };
+    let start =
+        |scene: &super::scene::Scene| scene.deployment.start_with_faults("a", &settings, &without);
     let mut process = start(&scene);
     scene.feed_and_wait(&mut process);
     let late = way.hold_requests(Api::END_TXN, 1);

@@ -38,9 +38,7 @@ use rdkafka::error::KafkaError;
 use rdkafka::producer::Producer;
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 
-use crate::client::{
-    ClientError, Connection, Reporting, explained, transactional_producer_config,
-};
+use crate::client::{ClientError, Connection, Reporting, explained, transactional_producer_config};
 use crate::clock::ClockProducer;
 use crate::group::Membership;
 use crate::outgoing::{FittedLetter, Outgoing, headers};

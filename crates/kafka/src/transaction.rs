@@ -148,7 +148,9 @@ impl ProducerContext for Deliveries {
 /// Why a record did not get into its topic.
 pub(crate) fn undelivered(topic: &str, error: &KafkaError) -> String {
     if error.rdkafka_error_code() == Some(RDKafkaErrorCode::TopicAuthorizationFailed) {
-        return format!("topic {topic} may not be written: give the user the right to `Write` on it");
+        return format!(
+            "topic {topic} may not be written: give the user the right to `Write` on it"
+        );
     }
     format!("a record for {topic} was not delivered: {error}")
 }

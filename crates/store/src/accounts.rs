@@ -227,10 +227,7 @@ impl Accounts {
 }
 
 fn is_touched(touched: &Touched) -> bool {
-    touched.hot
-        || touched.history
-        || !touched.seats.is_empty()
-        || !touched.removed_seats.is_empty()
+    touched.hot || touched.history || !touched.seats.is_empty() || !touched.removed_seats.is_empty()
 }
 
 fn changes_of(

@@ -53,9 +53,7 @@ pub fn rewritten(key: &[u8], value: &[u8], partition: i32) -> Result<Vec<u8>, St
         reason: bad.to_string(),
     })?;
     match key {
-        RowKey::Hot(account) => {
-            row::encode(&row::decode::<Hot>(value, Some(&account), partition)?)
-        }
+        RowKey::Hot(account) => row::encode(&row::decode::<Hot>(value, Some(&account), partition)?),
         RowKey::History(account) => {
             row::encode(&row::decode::<History>(value, Some(&account), partition)?)
         }
@@ -85,6 +83,9 @@ mod tests {
         assert!(text.starts_with("hot row of account \"acme\"\n"), "{text}");
         assert!(text.contains("sequence: 300"), "{text}");
         assert!(show(b"\xff", &value, 0).is_err());
-        assert_eq!(rewritten(&key::hot(&"acme".into()), &value, 0).unwrap(), value);
+        assert_eq!(
+            rewritten(&key::hot(&"acme".into()), &value, 0).unwrap(),
+            value
+        );
     }
 }

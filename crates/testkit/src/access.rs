@@ -65,7 +65,13 @@ pub fn give(bootstrap: &str, rights: &[Right]) {
         let mut bindings: Vec<_> = rights.iter().map(|right| binding(right)).collect();
         let rk = client.client().native_ptr();
         let queue = native::rd_kafka_queue_new(rk);
-        native::rd_kafka_CreateAcls(rk, bindings.as_mut_ptr(), bindings.len(), ptr::null(), queue);
+        native::rd_kafka_CreateAcls(
+            rk,
+            bindings.as_mut_ptr(),
+            bindings.len(),
+            ptr::null(),
+            queue,
+        );
         let event = answer(queue);
         let mut count = 0;
         let result = native::rd_kafka_event_CreateAcls_result(event);
@@ -76,7 +82,9 @@ pub fn give(bootstrap: &str, rights: &[Right]) {
         }
         native::rd_kafka_event_destroy(event);
         native::rd_kafka_queue_destroy(queue);
-        bindings.into_iter().for_each(|binding| native::rd_kafka_AclBinding_destroy(binding));
+        bindings
+            .into_iter()
+            .for_each(|binding| native::rd_kafka_AclBinding_destroy(binding));
     }
 }
 
@@ -98,7 +106,10 @@ pub fn take(bootstrap: &str, right: &Right) {
         let responses = native::rd_kafka_DeleteAcls_result_responses(result, &mut count);
         assert_eq!(count, 1, "one answer");
         let response = *responses;
-        expect_none(native::rd_kafka_DeleteAcls_result_response_error(response), right);
+        expect_none(
+            native::rd_kafka_DeleteAcls_result_response_error(response),
+            right,
+        );
         native::rd_kafka_DeleteAcls_result_response_matching_acls(response, &mut count);
         assert_eq!(count, 1, "{right:?} was there to be taken");
         native::rd_kafka_event_destroy(event);
@@ -120,8 +131,14 @@ unsafe fn binding(right: &Right) -> *mut native::rd_kafka_AclBinding_t {
         rd_kafka_ResourcePatternType_t as Pattern, rd_kafka_ResourceType_t as Type,
     };
     let (resource, pattern) = match right.resource {
-        Resource::Topic => (Type::RD_KAFKA_RESOURCE_TOPIC, Pattern::RD_KAFKA_RESOURCE_PATTERN_LITERAL),
-        Resource::Group => (Type::RD_KAFKA_RESOURCE_GROUP, Pattern::RD_KAFKA_RESOURCE_PATTERN_LITERAL),
+        Resource::Topic => (
+            Type::RD_KAFKA_RESOURCE_TOPIC,
+            Pattern::RD_KAFKA_RESOURCE_PATTERN_LITERAL,
+        ),
+        Resource::Group => (
+            Type::RD_KAFKA_RESOURCE_GROUP,
+            Pattern::RD_KAFKA_RESOURCE_PATTERN_LITERAL,
+        ),
         Resource::TransactionalIds => (
             Type::RD_KAFKA_RESOURCE_TRANSACTIONAL_ID,
             Pattern::RD_KAFKA_RESOURCE_PATTERN_PREFIXED,

@@ -30,9 +30,25 @@ impl Certificate {
         };
         let store = made.key_store.to_str().expect("a path of UTF-8");
         let names = format!("san={names}");
-        let of_store = ["-alias", "broker", "-keystore", store, "-storepass", STORE_PASSWORD];
+        let of_store = [
+            "-alias",
+            "broker",
+            "-keystore",
+            store,
+            "-storepass",
+            STORE_PASSWORD,
+        ];
         let generated = ["-genkeypair", "-keyalg", "EC", "-groupname", "secp256r1"];
-        let subject = ["-storetype", "PKCS12", "-dname", "CN=broker", "-ext", &names, "-validity", "2"];
+        let subject = [
+            "-storetype",
+            "PKCS12",
+            "-dname",
+            "CN=broker",
+            "-ext",
+            &names,
+            "-validity",
+            "2",
+        ];
         keytool(&[&generated[..], &of_store, &subject].concat());
         let file = made.certificate.to_str().expect("a path of UTF-8");
         keytool(&[&["-exportcert", "-rfc", "-file", file][..], &of_store].concat());
@@ -42,7 +58,9 @@ impl Certificate {
 
 fn keytool(arguments: &[&str]) {
     let of_home = std::env::var_os("JAVA_HOME").map(|home| Path::new(&home).join("bin/keytool"));
-    let program = of_home.filter(|program| program.is_file()).unwrap_or("keytool".into());
+    let program = of_home
+        .filter(|program| program.is_file())
+        .unwrap_or("keytool".into());
     let output = Command::new(&program)
         .args(arguments)
         .stdin(Stdio::null())

@@ -205,7 +205,11 @@ fn tell(account: usize, end: i64, random: &mut Random, sent: &mut Vec<Sent>) {
             let id = format!("{name}-{day}-{event}");
             let line = usage(&name, &user, EventTime::from_millis(happened), &id);
             // Some are later than anybody has a right to, and still count.
-            let delay = if random.one_in(300) { 4 * DAY_MS } else { delay(random) };
+            let delay = if random.one_in(300) {
+                4 * DAY_MS
+            } else {
+                delay(random)
+            };
             send(&line, happened + delay);
         }
         let tickets = match account % 5 {
@@ -239,12 +243,21 @@ fn crowd(users: usize, others: usize, end: i64, random: &mut Random, sent: &mut 
         record: Outgoing::event(&line),
     });
     for event in 0..others.max(users) {
-        let user = if event < users { event } else { random.below(users) };
+        let user = if event < users {
+            event
+        } else {
+            random.below(users)
+        };
         // Fewer and fewer of them: the giant has a story too.
         let share = random.below(1_000) as i64 * random.below(1_000) as i64;
         let happened = begin + share * (DAYS * DAY_MS) / 1_000_000 + random.below(3_600_000) as i64;
         let time = EventTime::from_millis(happened);
-        let line = usage("giant", &format!("user-{user:06}"), time, &format!("g{event}"));
+        let line = usage(
+            "giant",
+            &format!("user-{user:06}"),
+            time,
+            &format!("g{event}"),
+        );
         sent.push(Sent {
             at: happened + delay(random),
             number: sent.len(),
@@ -261,7 +274,11 @@ fn usage(account: &str, user: &str, time: EventTime, id: &str) -> String {
 
 /// How long an event is on its way: mostly minutes, up to two days.
 fn delay(random: &mut Random) -> i64 {
-    let longest = if random.one_in(3) { DISORDER_MS } else { HOUR_MS };
+    let longest = if random.one_in(3) {
+        DISORDER_MS
+    } else {
+        HOUR_MS
+    };
     random.below(longest as usize) as i64
 }
 
@@ -324,7 +341,9 @@ mod tests {
         let log = make();
         let same = |a: &Outgoing, b: &Outgoing| a.value == b.value && a.headers == b.headers;
         assert!(log.iter().zip(make()).all(|(a, b)| same(a, &b)));
-        let on_giant = log.iter().filter(|record| record.key.as_deref() == Some(b"giant"));
+        let on_giant = log
+            .iter()
+            .filter(|record| record.key.as_deref() == Some(b"giant"));
         let share = on_giant.count() as f64 / log.len() as f64;
         assert!((0.4..0.6).contains(&share), "{share}");
     }

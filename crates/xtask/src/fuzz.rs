@@ -51,7 +51,10 @@ pub(crate) fn run(arguments: Vec<OsString>) -> Result<()> {
             other => return Err(other.unexpected().into()),
         }
     }
-    if let Some(unknown) = targets.iter().find(|name| !TARGETS.contains(&name.as_str())) {
+    if let Some(unknown) = targets
+        .iter()
+        .find(|name| !TARGETS.contains(&name.as_str()))
+    {
         return Err(Failure::usage(format!(
             "no fuzz target is called `{unknown}`; known are {}",
             TARGETS.join(", ")

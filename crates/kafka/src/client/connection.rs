@@ -84,7 +84,9 @@ pub(crate) fn explained(code: Code, reason: &str) -> String {
             "check that kafka.security.tls.ca_file has the authority of the brokers, and that kafka.bootstrap_servers \
              names them as their certificates do, which kafka.security.tls.verify_hostname asks for"
         }
-        Code::GroupAuthorizationFailed => "give the user the right to `Read` on the group kafka.group_id",
+        Code::GroupAuthorizationFailed => {
+            "give the user the right to `Read` on the group kafka.group_id"
+        }
         Code::TransactionalIdAuthorizationFailed => {
             "give the user the right to `Write` on the transactional ids that begin with kafka.group_id and `-`"
         }

@@ -23,7 +23,13 @@ pub(super) fn refusal(property: &str) -> Option<&'static str> {
 /// Whether the value is one that nobody may see. `config show` prints every
 /// property; librdkafka gets new ones with each version.
 fn is_secret(property: &str) -> bool {
-    let secrets = ["password", "passphrase", "secret", "key.pem", "oauthbearer.config"];
+    let secrets = [
+        "password",
+        "passphrase",
+        "secret",
+        "key.pem",
+        "oauthbearer.config",
+    ];
     secrets.iter().any(|secret| property.contains(secret))
 }
 

@@ -96,7 +96,10 @@ impl ClientContext for AdminContext {
         let code = error.rdkafka_error_code();
         // That no broker is left is what follows from it.
         if let Some(code) = code.filter(|code| *code != Code::AllBrokersDown) {
-            let mut last = self.last_error.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut last = self
+                .last_error
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner);
             *last = Some(explained(code, reason));
         }
     }
@@ -207,7 +210,11 @@ impl Cluster {
 
     fn unreachable(&self, error: &KafkaError) -> TopicsError {
         let context = self.admin.inner().context();
-        let last = context.last_error.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let last = context
+            .last_error
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take();
         TopicsError::Unreachable {
             servers: self.servers.clone(),
             reason: last.unwrap_or_else(|| error.to_string()),

@@ -15,9 +15,7 @@ fn topics_are_made_once_and_pass_their_check() {
     let settings = &world.settings;
     let missing = check(settings, true).unwrap();
     assert_eq!(missing.errors.len(), 5, "{missing:?}");
-    assert!(
-        missing.errors[0].ends_with("it: create it with `churnwatch topics create`")
-    );
+    assert!(missing.errors[0].ends_with("it: create it with `churnwatch topics create`"));
 
     let dry = create(settings, 3, 1, true).unwrap();
     assert_eq!(outcomes(&dry), [&Outcome::WouldCreate; 5]);

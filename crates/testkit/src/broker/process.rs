@@ -132,7 +132,10 @@ impl Process {
     fn try_get(&self, path: &str, header: &str) -> std::io::Result<(u16, String)> {
         let mut stream = TcpStream::connect_timeout(&self.http, LIMIT)?;
         stream.set_read_timeout(Some(LIMIT))?;
-        write!(stream, "GET {path} HTTP/1.0\r\nHost: localhost\r\n{header}\r\n\r\n")?;
+        write!(
+            stream,
+            "GET {path} HTTP/1.0\r\nHost: localhost\r\n{header}\r\n\r\n"
+        )?;
         let mut answer = String::new();
         stream.read_to_string(&mut answer)?;
         let status = answer
@@ -196,7 +199,8 @@ impl Process {
         let status = format!("/proc/{}/status", self.child.id());
         let status = std::fs::read_to_string(status).expect("a running process has a status");
         let resident = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
-        let kibibytes = resident.and_then(|line| line.trim().split(' ').next()?.parse::<u64>().ok());
+        let kibibytes =
+            resident.and_then(|line| line.trim().split(' ').next()?.parse::<u64>().ok());
         kibibytes.expect("a process has memory") * 1_024
     }
 

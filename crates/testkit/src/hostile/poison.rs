@@ -73,9 +73,8 @@ fn with(account: &str, now: EventTime, fields: &str) -> String {
 }
 
 fn at(account: &str, time: &str) -> Outgoing {
-    let line = format!(
-        r#"{{"kind":"usage","account_id":"{account}","time":"{time}","feature":"work"}}"#
-    );
+    let line =
+        format!(r#"{{"kind":"usage","account_id":"{account}","time":"{time}","feature":"work"}}"#);
     of(account, line)
 }
 
@@ -99,7 +98,12 @@ const KINDS: &[Kind] = &[
     Kind {
         reason: "not_json",
         // Deeper than any stack is meant to hold.
-        make: |account, now| of(account, with(account, now, &format!(r#","x":{}"#, "[".repeat(60_000)))),
+        make: |account, now| {
+            of(
+                account,
+                with(account, now, &format!(r#","x":{}"#, "[".repeat(60_000))),
+            )
+        },
     },
     Kind {
         reason: "not_json",
@@ -138,16 +142,34 @@ const KINDS: &[Kind] = &[
     },
     Kind {
         reason: "missing_field",
-        make: |account, now| of(account, format!(r#"{{"kind":"usage","account_id":"{account}","time":"{now}"}}"#)),
+        make: |account, now| {
+            of(
+                account,
+                format!(r#"{{"kind":"usage","account_id":"{account}","time":"{now}"}}"#),
+            )
+        },
     },
     Kind {
         reason: "missing_field",
-        make: |account, now| of(account, format!(r#"{{"kind":"seat","account_id":"{account}","time":"{now}","action":"invited"}}"#)),
+        make: |account, now| {
+            of(
+                account,
+                format!(
+                    r#"{{"kind":"seat","account_id":"{account}","time":"{now}","action":"invited"}}"#
+                ),
+            )
+        },
     },
     Kind {
         reason: "wrong_type",
-        make: |account, now| of(account, with("7", now, "").replace(r#""7""#, "7")
-            .replace("account_id", &format!("x\":\"{account}\",\"account_id"))),
+        make: |account, now| {
+            of(
+                account,
+                with("7", now, "")
+                    .replace(r#""7""#, "7")
+                    .replace("account_id", &format!("x\":\"{account}\",\"account_id")),
+            )
+        },
     },
     Kind {
         reason: "wrong_type",
@@ -171,7 +193,16 @@ const KINDS: &[Kind] = &[
     },
     Kind {
         reason: "name_too_long",
-        make: |account, now| of(account, with(account, now, &format!(r#","user_id":"{}""#, "u".repeat(513)))),
+        make: |account, now| {
+            of(
+                account,
+                with(
+                    account,
+                    now,
+                    &format!(r#","user_id":"{}""#, "u".repeat(513)),
+                ),
+            )
+        },
     },
     Kind {
         reason: "bad_time",
@@ -233,7 +264,9 @@ const KINDS: &[Kind] = &[
         reason: "time_ahead",
         make: |account, now| {
             let time = now.plus_millis(365 * DAY_MS);
-            let value = format!(r#"{{"kind":"clock","source":"log","shard":0,"shards":1,"time":"{time}"}}"#);
+            let value = format!(
+                r#"{{"kind":"clock","source":"log","shard":0,"shards":1,"time":"{time}"}}"#
+            );
             of(account, value)
         },
     },
