@@ -97,7 +97,8 @@ impl Fortress {
                     "sasl": {
                         "mechanism": "SCRAM-SHA-512",
                         "username": USER,
-                        "password_file": self.file("password", password),
+                        // Each password has its file: tests share the folder.
+                        "password_file": self.file(&format!("password-{}", password.len()), password),
                     },
                 },
             },

@@ -71,6 +71,8 @@ impl Owners {
 
 #[cfg(test)]
 mod tests {
+    use churnwatch_store::StateVersion;
+
     use super::*;
 
     fn commit(epoch: u64, next_offset: i64) -> Record {
@@ -81,13 +83,14 @@ mod tests {
             changelog_offset: -1,
             digest: 0,
             time: Default::default(),
+            breaker: Default::default(),
         };
         Record {
             partition: 0,
             offset: 0,
             timestamp_ms: None,
             key: Some(key::task().to_vec()),
-            value: Some(row.encode().unwrap()),
+            value: Some(row.encode(StateVersion::NEWEST).unwrap()),
             headers: Vec::new(),
         }
     }
