@@ -137,12 +137,9 @@ impl KafkaSource {
 
     /// Leaves our membership behind and takes it up again. To the loop all
     /// partitions are lost until the group gives them back.
-    fn rejoin(&mut self) -> Result<Polled, SourceError> {
+    fn rejoin(&mut self, reason: &str) -> Result<Polled, SourceError> {
         let partitions: Vec<_> = self.partitions.keys().copied().collect();
-        tracing::warn!(
-            ?partitions,
-            "a position is outside of the log: reading the committed positions again"
-        );
+        tracing::warn!(?partitions, reason, "joining the group anew");
         self.close();
         self.join()
             .map_err(|error| SourceError::Fatal(error.to_string()))?;
@@ -270,10 +267,11 @@ impl Source for KafkaSource {
             .map_err(|error| {
                 SourceError::Fatal(format!("new partitions cannot be paused: {error}"))
             })?;
+        let member = native::member_id(consumer.client()).unwrap_or_default();
         let mut ownership = lock(&self.ownership);
         for partition in partitions {
             self.partitions.insert(*partition, Reading::Paused);
-            ownership.accept(*partition);
+            ownership.accept(*partition, &member);
         }
         Ok(())
     }
@@ -289,9 +287,19 @@ impl Source for KafkaSource {
     ) -> Result<Vec<(PartitionId, Option<Committed>)>, SourceError> {
         let consumer = Arc::clone(self.consumer()?);
         // Before the question: what is committed later by us counts from this membership.
-        let member = native::member_id(consumer.client()).unwrap_or_default();
+        let member = native::member_id(consumer.client()).filter(|id| !id.is_empty());
+        let member = member.ok_or_else(|| {
+            SourceError::Retry("this worker is not in the group at this moment".into())
+        })?;
         for partition in partitions {
-            lock(&self.ownership).position_asked(*partition, &member);
+            let asked = lock(&self.ownership).position_asked(*partition, &member);
+            if let Err(error) = asked {
+                // Whether it is still ours, only a new assignment tells.
+                let lost =
+                    self.rejoin("this worker was thrown out of the group and not told so")?;
+                self.deferred = Some(Ok(lost));
+                return Err(SourceError::Rejoin(error.to_string()));
+            }
         }
         let list = self.list(partitions.iter().copied());
         let found = consumer

@@ -2,7 +2,7 @@
 //! what the source knows and the sink must respect.
 //!
 //! ```text
-//! accept ──> ours ── committed (as member m) ── resume(o) ──> read = committed = o
+//! accept (as member m) ──> ours ── committed ── resume(o) ──> read = committed = o
 //!                                                   visit ──> read grows
 //!                                                  commit ──> committed grows, never past read
 //! lost ──> nothing more is committed              release ──> gone
@@ -19,8 +19,11 @@
 //! hears of a harmless revocation, answers it, rejoins, and goes on with
 //! partitions that somebody else has moved on meanwhile. What cannot be left
 //! out is the member id: a member that was thrown out gets a new one. So the id
-//! is kept with the position, and another id refuses the commit. The loop then
-//! reads the position again, with which everything starts anew.
+//! is kept with the partition from the moment at which the group gave it to us,
+//! and another id refuses the commit, and then the question for the committed
+//! position too. It is not enough to read the position again as the new member:
+//! that may have been let in, and not yet been told that the partition is
+//! somebody else's. The source has to join anew.
 
 use std::collections::BTreeMap;
 
@@ -37,8 +40,8 @@ pub struct Ownership(BTreeMap<PartitionId, Tenure>);
 struct Tenure {
     /// Somebody else may own it already.
     lost: bool,
-    /// As which member its committed position was read.
-    member: Option<String>,
+    /// As which member it was given to us.
+    member: String,
     /// Where reading and committing stand, once it was resumed.
     progress: Option<Progress>,
 }
@@ -62,7 +65,7 @@ pub enum NotOurs {
     #[error("partition {0} was lost to another member")]
     Lost(PartitionId),
     /// We were out of the group meanwhile.
-    #[error("partition {0}: this worker was out of the group since it read the committed position")]
+    #[error("partition {0}: this worker was out of the group since it was given it")]
     Interrupted(PartitionId),
     /// Its position was asked for, and nothing read from there.
     #[error("partition {0} was not read since its committed position was asked for")]
@@ -84,9 +87,13 @@ pub enum NotOurs {
 }
 
 impl Ownership {
-    /// A partition came to us.
-    pub fn accept(&mut self, partition: PartitionId) {
-        self.0.insert(partition, Tenure::default());
+    /// A partition came to us, who are this member.
+    pub fn accept(&mut self, partition: PartitionId, member: &str) {
+        let tenure = Tenure {
+            member: member.to_owned(),
+            ..Tenure::default()
+        };
+        self.0.insert(partition, tenure);
     }
 
     /// A partition was given up.
@@ -103,10 +110,20 @@ impl Ownership {
 
     /// The committed position is being read, as this member. What was read
     /// before is void.
-    pub fn position_asked(&mut self, partition: PartitionId, member: &str) {
-        if let Some(tenure) = self.0.get_mut(&partition) {
-            tenure.member = Some(member.to_owned());
-            tenure.progress = None;
+    ///
+    /// # Errors
+    /// [`NotOurs::Interrupted`] where the partition was given to another member,
+    /// even if that was us: whether it is still ours, only a new assignment
+    /// tells.
+    pub fn position_asked(&mut self, partition: PartitionId, member: &str) -> Result<(), NotOurs> {
+        let Some(tenure) = self.0.get_mut(&partition) else {
+            return Ok(());
+        };
+        tenure.progress = None;
+        if tenure.member == member || !holds(Defence::Ownership) {
+            Ok(())
+        } else {
+            Err(NotOurs::Interrupted(partition))
         }
     }
 
@@ -152,7 +169,7 @@ impl Ownership {
             return Err(NotOurs::Lost(partition));
         }
         let Progress { read, committed } = tenure.progress.ok_or(NotOurs::NotRead(partition))?;
-        if tenure.member.as_deref() != Some(member) {
+        if tenure.member != member {
             return Err(NotOurs::Interrupted(partition));
         }
         if (committed..=read).contains(&offset) {
@@ -188,8 +205,8 @@ mod tests {
 
     fn read_up_to_ten() -> Ownership {
         let mut ownership = Ownership::default();
-        ownership.accept(P);
-        ownership.position_asked(P, ME);
+        ownership.accept(P, ME);
+        ownership.position_asked(P, ME).unwrap();
         ownership.resume(P, 5);
         ownership.read(P, 10);
         ownership
@@ -226,13 +243,14 @@ mod tests {
     }
 
     #[test]
-    fn another_member_id_takes_no_commit_until_the_position_is_read_again() {
+    fn another_member_id_takes_no_commit_until_the_partition_is_given_to_it() {
         let mut ownership = read_up_to_ten();
-        assert_eq!(
-            ownership.may_commit(P, 10, "member-2"),
-            Err(NotOurs::Interrupted(P))
-        );
-        ownership.position_asked(P, "member-2");
+        let interrupted = Err(NotOurs::Interrupted(P));
+        assert_eq!(ownership.may_commit(P, 10, "member-2"), interrupted);
+        assert_eq!(ownership.position_asked(P, "member-2"), interrupted);
+        ownership.release(P);
+        ownership.accept(P, "member-2");
+        ownership.position_asked(P, "member-2").unwrap();
         assert_eq!(
             ownership.may_commit(P, 10, "member-2"),
             Err(NotOurs::NotRead(P))
@@ -245,9 +263,9 @@ mod tests {
     fn a_batch_of_the_stay_before_is_refused() {
         let mut ownership = read_up_to_ten();
         ownership.release(P);
-        ownership.accept(P);
+        ownership.accept(P, ME);
         assert_eq!(ownership.may_commit(P, 10, ME), Err(NotOurs::NotRead(P)));
-        ownership.position_asked(P, ME);
+        ownership.position_asked(P, ME).unwrap();
         ownership.resume(P, 12);
         assert!(matches!(
             ownership.may_commit(P, 10, ME),
@@ -267,7 +285,7 @@ mod tests {
     #[test]
     fn what_is_not_ours_is_not_tracked() {
         let mut ownership = Ownership::default();
-        ownership.position_asked(P, ME);
+        ownership.position_asked(P, ME).unwrap();
         ownership.resume(P, 5);
         ownership.read(P, 10);
         ownership.committed(P, 10);

@@ -10,8 +10,8 @@
 //! ```text
 //!  store epoch = committed        verify
 //!  store epoch < committed        read the changelog in between, verify
-//!  store epoch > committed, or     somebody moved the group back: rebuild
-//!  another place in the same epoch
+//!  store epoch > committed        somebody moved the group back: rebuild
+//!   or same epoch, other offset   the same
 //!  digest differs                 rebuild once; still different: stop, with the reason
 //!  no committed offset            the newest epoch record of the changelog is the truth;
 //!                                 with an empty changelog and store: a first start

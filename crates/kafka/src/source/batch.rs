@@ -77,7 +77,7 @@ impl KafkaSource {
         let told = match verdict {
             Verdict::GoOn => None,
             Verdict::Tell(error) => Some(Err(error)),
-            Verdict::Rejoin => Some(self.rejoin()),
+            Verdict::Rejoin => Some(self.rejoin("a position is outside of the log")),
         };
         match (told, visited) {
             (Some(told), 0) => told,

@@ -34,6 +34,8 @@ pub(super) struct Client {
     member: Option<MemberId>,
     /// Thrown out, and told so.
     lost: bool,
+    /// Found out that it was thrown out, and gives its place up.
+    leaves: bool,
     /// What is ours, as far as we know.
     readings: BTreeMap<i32, Reading>,
     ownership: Ownership,
@@ -85,14 +87,16 @@ impl ModelSource {
     fn membership(&mut self) -> Option<Polled> {
         let mut client = self.client.borrow_mut();
         let mut broker = self.run.broker.borrow_mut();
+        let leaves = std::mem::take(&mut client.leaves);
         let was_in = match client.member {
-            Some(member) if broker.group.has(member) => return None,
+            Some(member) if broker.group.has(member) && !leaves => return None,
             Some(_) => true,
             None => false,
         };
         // librdkafka leaves the word "lost" out if it is busy with an earlier
         // rebalance; then the member joins anew with what it thinks is its own.
-        let is_told = was_in && !client.readings.is_empty() && !self.run.may(|f| f.untold);
+        let untold = !leaves && self.run.may(|f| f.untold);
+        let is_told = was_in && !client.readings.is_empty() && !untold;
         if is_told {
             self.run.say(self.slot, || "was thrown out".to_owned());
             client.member = None;
@@ -254,9 +258,10 @@ impl Source for ModelSource {
 
     fn accept(&mut self, partitions: &[PartitionId]) -> Result<(), SourceError> {
         let mut client = self.client.borrow_mut();
+        let member = name_of(client.member);
         for partition in partitions {
             client.readings.insert(partition.0, Reading::Paused);
-            client.ownership.accept(*partition);
+            client.ownership.accept(*partition, &member);
         }
         Ok(())
     }
@@ -272,8 +277,14 @@ impl Source for ModelSource {
             let mut client = self.client.borrow_mut();
             let broker = self.run.broker.borrow();
             let member = name_of(client.member);
+            if member.is_empty() {
+                return Err(SourceError::Retry("not in the group".to_owned()));
+            }
             for partition in partitions {
-                client.ownership.position_asked(*partition, &member);
+                if let Err(error) = client.ownership.position_asked(*partition, &member) {
+                    client.leaves = true;
+                    return Err(SourceError::Rejoin(error.to_string()));
+                }
             }
             for partition in partitions {
                 let committed = broker
@@ -465,7 +476,7 @@ impl ModelSink {
             Err(CommitError::InDoubt(format!("no answer; {text}")))
         };
         if self.run.may(|f| f.doubt) {
-            match self.run.random.borrow_mut().below(3) {
+            match self.run.below(3) {
                 0 => return lost("the request was lost"),
                 1 => {
                     self.run.broker.borrow_mut().commit_late(id.clone());
@@ -506,6 +517,10 @@ impl Sink for ModelSink {
             Err(error) => {
                 self.run
                     .say(self.slot, || format!("did not commit: {error}"));
+                // What is dropped is closed, and so flushed, as far as it comes to that.
+                if self.run.chance(500) {
+                    self.run.flush(self.slot);
+                }
                 // It tells the broker, which may not hear it.
                 if !matches!(error, CommitError::InDoubt(_)) && self.run.chance(500) {
                     let _ = self.run.broker.borrow_mut().end(&id, false);

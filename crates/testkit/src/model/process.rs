@@ -26,7 +26,6 @@ const NEVER: Duration = Duration::from_secs(3_600);
 
 pub(super) struct Process {
     pub(super) detector: Detector<ModelSource, ModelSink, ModelChangelog>,
-    state: StateDir,
     stop: Arc<AtomicBool>,
     health: Health,
 }
@@ -40,15 +39,19 @@ impl Run {
         if slot.process.is_some() {
             return;
         }
+        if self.may(|f| f.damage) {
+            self.damage(at, &slot.disk);
+        }
         self.say(at, || "starts".to_owned());
         let state = StateDir::open(&slot.disk, options()).expect("nobody else has this disk");
+        self.states.borrow_mut().insert(at, state.clone());
         let (stop, health) = (Arc::<AtomicBool>::default(), Health::new());
         let (source, sink, changelog) = member(self, at);
         let detector = Detector::new(
             source,
             sink,
             changelog,
-            state.clone(),
+            state,
             Arc::clone(&self.log.rules),
             self.settings(at),
             Scores::default(),
@@ -58,7 +61,6 @@ impl Run {
         );
         slot.process = Some(Process {
             detector,
-            state,
             stop,
             health,
         });
@@ -107,6 +109,7 @@ impl Run {
         if let Ok(mut slot) = self.slots[at].try_borrow_mut()
             && slot.process.take().is_some()
         {
+            self.states.borrow_mut().remove(&at);
             self.say(at, || "is killed".to_owned());
             self.count(|c| c.crashes += 1);
         }
@@ -130,10 +133,8 @@ impl Run {
 
     /// What the process has in memory goes to its disk.
     pub(super) fn flush(&self, at: usize) {
-        if let Ok(slot) = self.slots[at].try_borrow()
-            && let Some(process) = &slot.process
-        {
-            process.state.flush().expect("a disk that works");
+        if let Some(state) = self.states.borrow().get(&at) {
+            state.flush().expect("a disk that works");
             self.say(at, || "flushes".to_owned());
         }
     }
@@ -176,7 +177,13 @@ impl Run {
         let Ok(slot) = self.slots[at].try_borrow() else {
             return;
         };
-        if slot.process.is_some() || !slot.disk.exists() {
+        if slot.process.is_none() {
+            self.damage(at, &slot.disk);
+        }
+    }
+
+    fn damage(&self, at: usize, disk: &Path) {
+        if !disk.exists() {
             return;
         }
         let partition = self.below(self.log.partitions.len());
@@ -186,7 +193,7 @@ impl Run {
             return;
         };
         let partition = i32::try_from(partition).expect("few partitions");
-        let state = StateDir::open(&slot.disk, options()).expect("nobody else has this disk");
+        let state = StateDir::open(disk, options()).expect("nobody else has this disk");
         let known = state.partitions().expect("a disk that works");
         if *key == key::task() || !known.contains(&partition) {
             return;

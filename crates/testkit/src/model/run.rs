@@ -6,7 +6,7 @@
 
 use std::any::Any;
 use std::cell::{Cell, RefCell};
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::path::PathBuf;
 use std::rc::Rc;
@@ -14,6 +14,7 @@ use std::sync::Arc;
 
 use churnwatch_faults::{Crash, Moment};
 use churnwatch_pipeline::detect::Round;
+use churnwatch_store::StateDir;
 use churnwatch_telemetry::Metrics;
 
 use super::{
@@ -37,6 +38,8 @@ pub(super) struct Run {
     pub(super) random: RefCell<Random>,
     faults: Faults,
     pub(super) slots: Vec<RefCell<Slot>>,
+    /// The open state directories of the processes.
+    pub(super) states: RefCell<BTreeMap<usize, StateDir>>,
     /// Whose step is being made.
     current: Cell<usize>,
     /// A process sleeps within its step.
@@ -95,6 +98,7 @@ impl Run {
             faults,
             random: RefCell::new(random),
             slots: slots.collect(),
+            states: RefCell::default(),
             current: Cell::new(0),
             asleep: Cell::new(false),
             calm: Cell::new(false),
@@ -232,6 +236,7 @@ impl Run {
             Err(panic) => resume_unwind(panic),
         }
         slot.process = None;
+        self.states.borrow_mut().remove(&at);
     }
 
     /// One of the things that may happen happens.

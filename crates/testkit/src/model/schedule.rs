@@ -125,6 +125,7 @@ pub(super) fn play(seed: u64, setup: &Setup, disks: &Path, metrics: &Arc<Metrics
     for slot in &run.slots {
         slot.borrow_mut().process = None;
     }
+    run.states.borrow_mut().clear();
     for disk in slots {
         remove(&disk);
         remove(&disk.with_extension("copy"));
