@@ -6,6 +6,9 @@
 mod breaker;
 #[path = "operations/erase.rs"]
 mod erase;
+
+#[path = "operations/in_memory.rs"]
+mod in_memory;
 #[path = "operations/tickets.rs"]
 mod tickets;
 #[path = "operations/upgrade.rs"]
