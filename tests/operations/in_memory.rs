@@ -32,7 +32,10 @@ fn run(records: &[Record]) -> World {
 fn resume(offset: i64, until: i64) -> Outgoing {
     Outgoing {
         partition: Some(0),
-        value: Some(churnwatch_wire::encode_resume(Resume { offset, until }, "jo")),
+        value: Some(churnwatch_wire::encode_resume(
+            Resume { offset, until },
+            "jo",
+        )),
         ..Outgoing::default()
     }
 }
@@ -109,7 +112,13 @@ fn an_erased_account_leaves_no_row_and_no_open_alert_and_its_neighbours_stay() {
     assert!(whole.rows[&0].contains_key(&key::hot(&id)));
     let is_of = |key: &Vec<u8>| *key == key::hot(&id) || *key == key::history(&id);
     assert!(!erased.rows[&0].keys().any(is_of));
-    let open = |world: &World| world.open.keys().filter(|key| key.starts_with("p0-a0|")).count();
+    let open = |world: &World| {
+        world
+            .open
+            .keys()
+            .filter(|key| key.starts_with("p0-a0|"))
+            .count()
+    };
     assert!(open(&whole) > 0);
     assert_eq!(open(&erased), 0);
     let others = |world: &World| {
