@@ -197,7 +197,11 @@ fn a_transaction_that_the_broker_has_ended_by_its_time_out_is_done_again() {
     wait_for_progress(&scene, &mut process, was);
     let took = began.elapsed();
     assert!(took < 2 * TRANSACTION_TIMEOUT + GENEROUS, "{took:?}");
-    assert!(resets(&process) >= 1.0, "the producer was kept");
+    assert!(
+        resets(&process) >= 1.0,
+        "the producer was kept\n{}",
+        process.last_said()
+    );
     scene.deployment.wait_until_read(&mut [&mut process]);
     scene.conclude(process, "a transaction that timed out");
 }
