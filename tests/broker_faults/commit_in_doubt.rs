@@ -185,7 +185,7 @@ fn a_transaction_that_the_broker_has_ended_by_its_time_out_is_done_again() {
     let mut settings = settings(&scene.deployment.bootstrap);
     // It stays in the group while it sleeps: only the transaction ends.
     settings["kafka"]["session_timeout"] = json!("30s");
-    let order = [("CHURNWATCH_FAULT", "stop@after_offsets:3")];
+    let order = [("CHURNWATCH_FAULT", "stop@after_offsets:1")];
     let mut process = scene.deployment.start_with_faults("a", &settings, &order);
     scene.feed();
     wait_for("the end of the transaction by its time-out", || {
@@ -197,7 +197,11 @@ fn a_transaction_that_the_broker_has_ended_by_its_time_out_is_done_again() {
     wait_for_progress(&scene, &mut process, was);
     let took = began.elapsed();
     assert!(took < 2 * TRANSACTION_TIMEOUT + GENEROUS, "{took:?}");
-    assert!(resets(&process) >= 1.0, "the producer was kept");
+    assert!(
+        resets(&process) >= 1.0,
+        "the producer was kept\n{}",
+        process.last_said()
+    );
     scene.deployment.wait_until_read(&mut [&mut process]);
     scene.conclude(process, "a transaction that timed out");
 }

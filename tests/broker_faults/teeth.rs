@@ -123,8 +123,9 @@ fn without_a_watchdog_a_coordinator_that_is_away_is_waited_for_beyond_all_bounds
     let mut process = scene
         .deployment
         .start_with_faults("a", &way.settings(), &without);
-    scene.feed_and_wait(&mut process);
-    let away = way.drop_requests(Api::TXN_OFFSET_COMMIT, usize::MAX);
+    // The first commit asks who coordinates the group.
+    process.wait_until_ready();
+    let away = way.drop_replies(Api::FIND_COORDINATOR, usize::MAX);
     scene.feed();
     away.wait_until_caught();
     // With it, the call is given up within twice the time-out of transactions.

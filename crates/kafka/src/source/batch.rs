@@ -147,9 +147,12 @@ impl KafkaSource {
             _ if matches!(error, KafkaError::MessageConsumptionFatal(_)) => {
                 Verdict::Tell(SourceError::Fatal(code.to_string()))
             }
-            // librdkafka reconnects by itself (when nobody is left, it says AllBrokersDown), and a
-            // poll that came too late is followed by a revocation.
-            Code::BrokerTransportFailure
+            // librdkafka reconnects by itself, and a poll that came too late is followed by a
+            // revocation. That nobody is left is said on /readyz by the connection; while it
+            // lasts it is said again and again, and if each time the loop waited, it would go
+            // on waiting long after the broker is back.
+            Code::AllBrokersDown
+            | Code::BrokerTransportFailure
             | Code::OperationTimedOut
             | Code::PollExceeded
             | Code::NoError => Verdict::GoOn,
