@@ -86,7 +86,6 @@ fn copy_directory(from: &Path, to: &Path) {
     assert!(copied.success(), "{} was not copied", from.display());
 }
 
-
 /// Dies at each of them once, one after the other, and is brought back at once.
 #[test]
 fn killed_at_every_moment_of_a_commit_and_a_restore_it_goes_on_from_what_is_committed() {

@@ -80,7 +80,6 @@ fn a_second_process_of_the_same_name_takes_the_place_of_the_first() {
     Expected::real().verify(&deployment, "same-name", &[("a", slow_to_commit())]);
 }
 
-
 /// No commit of this process failed, and every partition that it was given was
 /// restored at most once: what stayed with it was never read again.
 #[track_caller]
@@ -207,7 +206,10 @@ fn a_rebalance_in_the_middle_of_a_restore_is_survived() {
     run.finish(&mut [&mut a, &mut b]);
     let ended = a.stop();
     let at = |text: &str| ended.log.find(text);
-    let (revoked, last) = (at(r#""event":"revoked""#), ended.log.rfind(r#""message":"restored""#));
+    let (revoked, last) = (
+        at(r#""event":"revoked""#),
+        ended.log.rfind(r#""message":"restored""#),
+    );
     assert!(revoked < last, "it went on restoring\n{}", ended.log);
     b.stop();
     run.check();

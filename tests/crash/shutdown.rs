@@ -39,4 +39,3 @@ fn stopped_under_load_it_ends_in_time_and_has_nothing_to_restore_afterwards() {
     World::check_committed(&deployment, &Rules::default(), "stopped");
     Expected::real().verify(&deployment, "stopped", &[("a", busy())]);
 }
-

@@ -39,7 +39,8 @@ fn expect_found(run: &Run, without: &[Defence]) {
 fn one_worker() -> Value {
     let mut settings = busy();
     settings["workers"] = json!(1);
-    settings["kafka"] = json!({"session_timeout": "30s", "transaction_timeout": "1s"});
+    settings["kafka"] = json!({"session_timeout": "30s", "transaction_timeout": "2s"});
+    settings["detect"]["commit_interval"] = json!("200ms");
     settings
 }
 
@@ -49,9 +50,7 @@ fn transaction_times_out(name: &str, without: &[Defence]) -> (Run, String) {
     let mut run = Run::start(name, 2_000);
     let without = names(without);
     let env = [(FAULT, "stop@after_produce:7"), (WITHOUT, without.as_str())];
-    let mut process = run
-        .deployment
-        .start_with_faults("a", &one_worker(), &env);
+    let mut process = run.deployment.start_with_faults("a", &one_worker(), &env);
     wait_for("the fault", || process.is_stopped().then_some(()));
     wait_for("the end of the transaction", || {
         (!run.deployment.has_open_transaction("churnwatch.state")).then_some(())
@@ -97,18 +96,14 @@ fn a_store_written_before_the_commit_is_rebuilt_and_unnoticed_it_loses_what_was_
 fn restores_over_an_aborted_epoch(name: &str, without: &[Defence]) -> Run {
     let mut run = Run::start(name, 1_500);
     let dies = [(FAULT, "kill@after_produce:7")];
-    let process = run
-        .deployment
-        .start_with_faults("a", &one_worker(), &dies);
+    let process = run.deployment.start_with_faults("a", &one_worker(), &dies);
     let ended = process.wait_for_end();
     assert_eq!(ended.code, None, "{}", ended.log);
     let state = run.deployment.state_dir("a");
     std::fs::remove_dir_all(state).expect("the state can be deleted");
     let without = names(without);
     let env = [(WITHOUT, without.as_str())];
-    let mut process = run
-        .deployment
-        .start_with_faults("a", &one_worker(), &env);
+    let mut process = run.deployment.start_with_faults("a", &one_worker(), &env);
     run.finish(&mut [&mut process]);
     process.stop();
     run
@@ -159,7 +154,7 @@ fn without_fencing_and_stable_offsets_a_sleeper_s_transaction_comes_true_behind_
 
 /// A member sleeps while it is asked for partitions and has nothing open. It is
 /// thrown out, another works on and dies, and it comes back to what it held.
-fn comes_back_to_what_it_held(without: &[Defence]) -> Run {
+fn comes_back_to_what_it_held(without: &[Defence]) -> (Run, String) {
     let settings = slow_to_commit();
     let mut run = Run::start_up_to("held", 3_000, 40);
     let without = names(without);
@@ -177,14 +172,17 @@ fn comes_back_to_what_it_held(without: &[Defence]) -> Run {
     other.kill();
     sleeps.signal("CONT");
     run.finish(&mut [&mut sleeps]);
-    sleeps.stop();
-    run
+    let ended = sleeps.stop();
+    (run, ended.log)
 }
 
 #[test]
 fn without_ownership_a_member_commits_for_partitions_that_others_had_meanwhile() {
-    comes_back_to_what_it_held(&[]).check();
+    let (run, log) = comes_back_to_what_it_held(&[]);
+    println!("{log}");
+    run.check();
     let without = [Defence::Ownership];
-    let run = comes_back_to_what_it_held(&without);
+    let (run, log) = comes_back_to_what_it_held(&without);
+    println!("{log}");
     expect_found(&run, &without);
 }

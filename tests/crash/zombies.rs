@@ -2,7 +2,7 @@
 //! up again.
 
 use churnwatch_faults::Moment;
-use churnwatch_testkit::broker::{Deployment, Expected, wait_for};
+use churnwatch_testkit::broker::{Deployment, Expected, wait_for_work};
 
 use crate::feed::{Feed, PARTITIONS, Run, owns, slow_to_commit, two_that_share_the_work};
 
@@ -28,17 +28,19 @@ fn a_process_that_slept_while_others_took_over_does_no_harm_when_it_wakes_up() {
     Expected::real().verify(&deployment, "slept", &processes);
 }
 
-
 /// Its transaction is open while it sleeps, and the group waits for no one: the
 /// other goes on, and what the sleeper holds must never come true.
 fn sleeps_in_a_transaction(moment: Moment) {
     let mut run = Run::start("sleeper", 3_000);
-    let settings = slow_to_commit();
-    let fault = format!("stop@{}:6", moment.name());
+    let mut settings = slow_to_commit();
+    settings["kafka"]["session_timeout"] = "4s".into();
+    let fault = format!("stop@{}:4", moment.name());
     let env = [("CHURNWATCH_FAULT", fault.as_str())];
     let mut sleeps = run.deployment.start_with_faults("a", &settings, &env);
     let mut stays = run.deployment.start("b", &settings);
-    wait_for("the fault", || sleeps.is_stopped().then_some(()));
+    wait_for_work("the fault", &mut [&mut stays], || {
+        sleeps.is_stopped().then_some(())
+    });
     owns(&stays, PARTITIONS);
     run.wait_for_share(60, &mut [&mut stays]);
     sleeps.signal("CONT");

@@ -117,7 +117,11 @@ impl GroupWatch {
     /// brings about another round.
     fn look(&mut self) -> Result<(), WatchError> {
         let look = self.ask()?;
-        let confirmed: BTreeSet<_> = look.orphans.intersection(&self.suspected).copied().collect();
+        let confirmed: BTreeSet<_> = look
+            .orphans
+            .intersection(&self.suspected)
+            .copied()
+            .collect();
         self.suspected = look.orphans;
         if confirmed.is_empty() || !look.ours_to_do {
             return Ok(());
@@ -135,8 +139,13 @@ impl GroupWatch {
 
     fn ask(&self) -> Result<Look, KafkaError> {
         let group_id = &self.settings.group_id;
-        let groups = self.observer.fetch_group_list(Some(group_id), ANSWER_TIME)?;
-        let group = groups.groups().iter().find(|group| group.name() == group_id);
+        let groups = self
+            .observer
+            .fetch_group_list(Some(group_id), ANSWER_TIME)?;
+        let group = groups
+            .groups()
+            .iter()
+            .find(|group| group.name() == group_id);
         let Some(group) = group.filter(|group| group.state() == "Stable") else {
             return Ok(Look::default());
         };
@@ -280,7 +289,10 @@ mod tests {
     #[test]
     fn the_partitions_of_the_topic_are_read_and_of_no_other() {
         let bytes = assignment();
-        assert_eq!(assigned(&bytes, "log"), Some(vec![PartitionId(0), PartitionId(7)]));
+        assert_eq!(
+            assigned(&bytes, "log"),
+            Some(vec![PartitionId(0), PartitionId(7)])
+        );
         assert_eq!(assigned(&bytes, "other"), Some(vec![PartitionId(3)]));
         assert_eq!(assigned(&bytes, "lo"), Some(vec![]));
     }
@@ -288,7 +300,10 @@ mod tests {
     #[test]
     fn a_member_without_an_assignment_has_none() {
         assert_eq!(assigned(&[], "log"), Some(vec![]));
-        assert_eq!(assigned(&[0, 1, 0, 0, 0, 0, 0, 0, 0, 0], "log"), Some(vec![]));
+        assert_eq!(
+            assigned(&[0, 1, 0, 0, 0, 0, 0, 0, 0, 0], "log"),
+            Some(vec![])
+        );
     }
 
     #[test]

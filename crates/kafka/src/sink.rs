@@ -50,6 +50,11 @@ use failure::{Failed, Phase, aborted, failed, needs_a_person, not_sent, verdict}
 /// How long an abort may take; a new producer does the same by itself.
 const ABORT_TIME: Duration = Duration::from_secs(5);
 
+/// How long a member may take to hear of the group's new generation: it is in
+/// the answer to its joining, which is under way then.
+const GENERATION_TIME: Duration = Duration::from_secs(2);
+const GENERATION_PAUSE: Duration = Duration::from_millis(20);
+
 /// How long a producer that is thrown away may take for it.
 const END_TIME: Duration = Duration::from_secs(2);
 
@@ -155,10 +160,13 @@ impl KafkaSink {
     }
 
     /// Everything between begin and commit, for one epoch.
-    fn transact(&self, transactions: &Transactions, epoch: &Epoch) -> Result<Vec<i64>, Failed> {
-        // One half of the time for everything before the commit, the other for the commit.
-        let half = self.settings.transaction_timeout.get() - WATCHDOG_GRACE;
-        let until = Instant::now() + half;
+    /// Everything before the commit has to be done by `until`.
+    fn transact(
+        &self,
+        transactions: &Transactions,
+        epoch: &Epoch,
+        until: Instant,
+    ) -> Result<Vec<i64>, Failed> {
         let left = || until.saturating_duration_since(Instant::now());
         let before = |error| failed(Phase::BeforeCommit, &error);
         // Checked first, so that an epoch that is not ours costs no transaction.
@@ -168,6 +176,7 @@ impl KafkaSink {
             .map_err(|error| Failed {
                 error,
                 abort: false,
+                stale: false,
             })?;
 
         transactions
@@ -184,9 +193,45 @@ impl KafkaSink {
             .map_err(before)?;
         pass(Moment::AfterOffsets);
         transactions
-            .commit(half)
+            .commit(self.half())
             .map_err(|error| failed(Phase::Commit, &error))?;
         Ok(marks)
+    }
+
+    /// One half of a commit's time is for everything before the commit, the
+    /// other for the commit.
+    fn half(&self) -> Duration {
+        self.settings.transaction_timeout.get() - WATCHDOG_GRACE
+    }
+
+    /// The epoch again, where the group went on to another generation in the
+    /// middle of it. A rebalance must not throw back what stays; that it did
+    /// stay is checked anew by [`Membership`].
+    ///
+    /// The same producer will do: the broker has answered every request of it,
+    /// the abort included.
+    fn transact_again(
+        &self,
+        transactions: &Transactions,
+        epoch: &Epoch,
+        until: Instant,
+        mut failed: Failed,
+    ) -> Result<Vec<i64>, Failed> {
+        let give_up = until.min(Instant::now() + GENERATION_TIME);
+        while failed.stale && Instant::now() < give_up {
+            let left = give_up.saturating_duration_since(Instant::now());
+            if let Err(error) = transactions.abort(left) {
+                tracing::debug!(%error, "the transaction of the generation before was not aborted");
+                failed.abort = false;
+                break;
+            }
+            std::thread::sleep(GENERATION_PAUSE);
+            match self.transact(transactions, epoch, until) {
+                Ok(marks) => return Ok(marks),
+                Err(again) => failed = again,
+            }
+        }
+        Err(failed)
     }
 
     fn produce(
@@ -280,6 +325,7 @@ impl KafkaSink {
                 Some((code, text)) => Failed {
                     error: verdict(Phase::BeforeCommit, code, text),
                     abort: false,
+                    stale: false,
                 },
                 None => aborted(failure),
             });
@@ -320,14 +366,18 @@ impl Sink for KafkaSink {
         }
         let started = Instant::now();
         let transactions = self.take_ready()?;
-        match self.transact(&transactions, epoch) {
+        let until = started + self.half();
+        let first = self.transact(&transactions, epoch, until);
+        let ended =
+            first.or_else(|failed| self.transact_again(&transactions, epoch, until, failed));
+        match ended {
             Ok(marks) => {
                 self.membership.committed(&epoch.partitions);
                 self.connection.works();
                 self.state = State::Ready(transactions);
                 Ok(marks)
             }
-            Err(Failed { error, abort }) => {
+            Err(Failed { error, abort, .. }) => {
                 // Spares the readers the wait for the time-out; if it fails, the next producer
                 // does it.
                 let bound = self.settings.transaction_timeout.get() * 2 - WATCHDOG_GRACE;

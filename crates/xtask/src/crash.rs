@@ -55,7 +55,10 @@ Exit code: as in `cargo xtask crash`.
 const MINUTES: &str = "30";
 
 pub(crate) fn run(arguments: Vec<OsString>) -> Result<()> {
-    checked(&arguments, &["--rounds", "--seed", "--at-a-time", "--without"])?;
+    checked(
+        &arguments,
+        &["--rounds", "--seed", "--at-a-time", "--without"],
+    )?;
     with_a_broker(arguments)
 }
 

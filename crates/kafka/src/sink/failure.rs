@@ -18,6 +18,10 @@ pub(super) struct Failed {
     pub(super) error: CommitError,
     /// The broker can be told at once that the transaction is over.
     pub(super) abort: bool,
+    /// The group went on to another generation just then, and said no to the
+    /// one before. A member that stays may commit the same epoch under the new
+    /// one, once the transaction is aborted.
+    pub(super) stale: bool,
 }
 
 /// A record that librdkafka did not take.
@@ -28,6 +32,7 @@ pub(super) fn not_sent(topic: &str, error: &KafkaError) -> Failed {
         Some(Code::MessageSizeTooLarge) => Failed {
             error: CommitError::Fatal(text),
             abort: true,
+            stale: false,
         },
         _ => aborted(text),
     }
@@ -37,6 +42,7 @@ pub(super) fn aborted(text: String) -> Failed {
     Failed {
         error: CommitError::Aborted(text),
         abort: true,
+        stale: false,
     }
 }
 
@@ -51,6 +57,7 @@ pub(super) fn failed(phase: Phase, error: &CallError) -> Failed {
         return Failed {
             error,
             abort: false,
+            stale: false,
         };
     };
     let requires_abort =
@@ -65,6 +72,7 @@ pub(super) fn failed(phase: Phase, error: &CallError) -> Failed {
     Failed {
         error: verdict(phase, code, error.to_string()),
         abort: requires_abort,
+        stale: requires_abort && code == Code::IllegalGeneration,
     }
 }
 

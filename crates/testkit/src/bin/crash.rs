@@ -53,7 +53,9 @@ fn parse(mut words: impl Iterator<Item = String>) -> Result<Arguments, String> {
         without: Vec::new(),
     };
     while let Some(word) = words.next() {
-        let value = words.next().ok_or_else(|| format!("{word} wants a value"))?;
+        let value = words
+            .next()
+            .ok_or_else(|| format!("{word} wants a value"))?;
         let number = || {
             let number = value.parse::<u64>().ok().filter(|number| *number > 0);
             number.ok_or_else(|| format!("{word} wants a positive number: {value}"))

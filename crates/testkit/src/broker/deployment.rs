@@ -240,7 +240,10 @@ impl Deployment {
             let metadata = consumer
                 .fetch_metadata(Some(&name), LIMIT)
                 .expect("metadata");
-            let partitions = metadata.topics().iter().flat_map(|topic| topic.partitions());
+            let partitions = metadata
+                .topics()
+                .iter()
+                .flat_map(|topic| topic.partitions());
             partitions
                 .map(|partition| {
                     let bounds = consumer.fetch_watermarks(&name, partition.id(), LIMIT);
@@ -251,7 +254,9 @@ impl Deployment {
         // In this order: a commit in between makes the latter longer only by what is open again.
         let all = ends("read_uncommitted");
         let committed = ends("read_committed");
-        all.iter().zip(committed).any(|(all, committed)| committed < *all)
+        all.iter()
+            .zip(committed)
+            .any(|(all, committed)| committed < *all)
     }
 
     /// Gives the log more partitions.
@@ -336,7 +341,10 @@ impl Group {
     pub fn state(&self) -> (String, usize) {
         let groups = self.consumer.fetch_group_list(Some(&self.name), LIMIT);
         let groups = groups.expect("the broker lists its groups");
-        let group = groups.groups().iter().find(|group| group.name() == self.name);
+        let group = groups
+            .groups()
+            .iter()
+            .find(|group| group.name() == self.name);
         group.map_or_else(
             || (String::new(), 0),
             |group| (group.state().to_owned(), group.members().len()),

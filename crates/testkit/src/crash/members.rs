@@ -286,8 +286,7 @@ impl<'a> Members<'a> {
         if let Some(status) = process.try_end() {
             let killed_itself = order.is_some_and(|order| order.kill) && status.code().is_none();
             if killed_itself {
-                self.tally
-                    .note(order.map_or_else(String::new, Order::name));
+                self.tally.note(order.map_or_else(String::new, Order::name));
             } else {
                 assert!(
                     leaving && status.success(),
@@ -323,9 +322,9 @@ impl<'a> Members<'a> {
                 let without: Vec<_> = self.faults.without.iter().map(|d| d.name()).collect();
                 let without = without.join(",");
                 env.push(("CHURNWATCH_WITHOUT", without.as_str()));
-                let process =
-                    self.deployment
-                        .start_with_faults(&slot.name, &slot.settings, &env);
+                let process = self
+                    .deployment
+                    .start_with_faults(&slot.name, &slot.settings, &env);
                 self.tally.restarts += usize::from(slot.starts > 0);
                 slot.starts += 1;
                 slot.quiet_until = Instant::now() + millis(self.random.between(200, 1_500));

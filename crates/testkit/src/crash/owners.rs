@@ -43,7 +43,10 @@ impl Owners {
             if record.key.as_deref() != Some(task.as_slice()) {
                 continue;
             }
-            let value = record.value.as_deref().expect("a task row is never deleted");
+            let value = record
+                .value
+                .as_deref()
+                .expect("a task row is never deleted");
             let row = TaskRow::decode(value, record.partition).expect("a task row");
             let last = owners.partitions.get(&record.partition).copied();
             let (epoch, offset) = last.unwrap_or((0, 0));
