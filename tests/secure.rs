@@ -4,6 +4,7 @@
 
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::time::{Duration, Instant};
 
 use churnwatch_core::{Rules, time::DAY_MS};
 use churnwatch_testkit::access::{self, Operation, Resource, Right};
@@ -18,6 +19,8 @@ const USER: &str = "detector";
 const PASSWORD: &str = "pass-that-nobody-may-see";
 const TOKEN: &str = "token-that-nobody-may-see";
 const PARTITIONS: u32 = 2;
+/// A process that has said nothing of a missing right for so long says nothing.
+const UNTOLD: Duration = Duration::from_secs(45);
 
 /// The broker, and what a client of it needs.
 struct Fortress {
@@ -207,21 +210,18 @@ fn the_documented_rights_are_enough_and_whichever_is_missing_is_named() {
         |right: &&Right| right.name == deployment.events() && right.operation == Operation::Write;
     let (last, first): (Vec<_>, Vec<_>) = rights.iter().partition(|right| is_for_clocks(right));
     assert_eq!(last.len(), 1);
+    let mut untold = Vec::new();
     for right in first.into_iter().chain(last) {
         access::take(&deployment.bootstrap, right);
         let process = deployment.start("a", &settings);
-        let name = right.name.trim_end_matches('-');
-        let needed = format!("`{:?}`", right.operation);
-        wait_for(&format!("a word about {right:?}"), || {
-            let log = process.log();
-            let told = log
-                .lines()
-                .find(|line| line.contains(name) && line.contains(&needed));
-            told.map(|line| println!("{line}"))
-        });
+        match told(&process, right) {
+            Some(line) => println!("{line}"),
+            None => untold.push(format!("{right:?}\n{}", process.last_said())),
+        }
         drop(process);
         access::give(&deployment.bootstrap, std::slice::from_ref(right));
     }
+    assert!(untold.is_empty(), "not told: {}", untold.join("\n"));
     let mut process = deployment.start("a", &settings);
     wait_for("the clocks of idle partitions", || {
         let log = deployment.read("churn.events.v1");
@@ -231,6 +231,29 @@ fn the_documented_rights_are_enough_and_whichever_is_missing_is_named() {
     process.stop();
     let compared = World::check_committed(&deployment, &Rules::default(), "rights");
     assert_eq!(compared.dead_letters, 1);
+}
+
+/// What a process says of a right that it lacks: a line of its log that names
+/// the right and what it is on. `None` where it says nothing for a long time.
+fn told(process: &Process, right: &Right) -> Option<String> {
+    let what = match right.resource {
+        Resource::Topic => right.name.as_str(),
+        Resource::Group => "group",
+        Resource::TransactionalIds => "transactional ids",
+    };
+    let needed = format!("`{:?}`", right.operation);
+    let began = Instant::now();
+    while began.elapsed() < UNTOLD {
+        let log = process.log();
+        let line = log
+            .lines()
+            .find(|line| line.contains(what) && line.contains(&needed));
+        if let Some(line) = line {
+            return Some(line.to_owned());
+        }
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    None
 }
 
 #[test]

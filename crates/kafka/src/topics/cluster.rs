@@ -171,16 +171,17 @@ impl Cluster {
         let configs = pollster::block_on(self.admin.describe_configs(&resources, &options()))
             .map_err(|error| self.unreachable(&error))?;
         for (topic, config) in asked.into_iter().zip(configs) {
-            let config = config.map_err(|code| TopicsError::Refused {
+            let unseen = |reason: String| TopicsError::Refused {
                 topic: topic.clone(),
                 doing: "reading its settings",
-                reason: match code {
-                    Code::TopicAuthorizationFailed => {
-                        "give the user the right to `DescribeConfigs` on it".to_owned()
-                    }
-                    code => code.to_string(),
-                },
-            })?;
+                reason,
+            };
+            let config = config.map_err(|code| unseen(code.to_string()))?;
+            // rdkafka drops the broker's refusal of a single topic: what is left has no entries.
+            if config.entries.is_empty() {
+                let reason = "give the user the right to `DescribeConfigs` on it";
+                return Err(unseen(reason.to_owned()));
+            }
             // Answers stand in the order of the questions; named all the same.
             let OwnedResourceSpecifier::Topic(name) = config.specifier else {
                 continue;
