@@ -152,7 +152,11 @@ fn offsets_committed_beside_the_transaction_are_found_out() {
 
 #[test]
 fn a_batch_of_the_stay_before_is_found_out() {
-    finds_a_fault_without(&[Defence::Ownership], &[]);
+    finds_a_fault_under_pressure(&[Defence::Ownership], |faults| {
+        faults.sleep = 100;
+        faults.expire = 800;
+        faults.untold = 800;
+    });
 }
 
 #[test]
