@@ -128,12 +128,9 @@ impl KafkaSource {
 
     /// Leaves our membership behind and takes it up again. To the loop all
     /// partitions are lost until the group gives them back.
-    fn rejoin(&mut self) -> Result<Polled, SourceError> {
+    fn rejoin(&mut self, reason: &str) -> Result<Polled, SourceError> {
         let partitions: Vec<_> = self.partitions.keys().copied().collect();
-        tracing::warn!(
-            ?partitions,
-            "a position is outside of the log: reading the committed positions again"
-        );
+        tracing::warn!(?partitions, reason, "joining the group anew");
         self.close();
         self.join()
             .map_err(|error| SourceError::Fatal(error.to_string()))?;
