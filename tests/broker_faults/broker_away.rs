@@ -3,7 +3,6 @@
 //! goes on without a restart.
 
 use churnwatch_testkit::private_broker::{BrokerOptions, PrivateBroker};
-use serde_json::json;
 
 use super::scene::{Scene, settings, wait_until_it_says};
 
@@ -14,11 +13,7 @@ const AWAY: &[&str] = &["broker", "transaction", "in time", "timed out", "Timed 
 fn a_broker_that_dies_stops_or_sleeps_is_waited_for() {
     let mut broker = PrivateBroker::start(&BrokerOptions::default());
     let mut scene = Scene::on(broker.bootstrap(), "broker-away");
-    let mut settings = settings(broker.bootstrap());
-    // It stays in the group meanwhile: see `line.rs`.
-    settings["kafka"]["session_timeout"] = json!("30s");
-    settings["kafka"]["consumer_properties"] = json!({"socket.timeout.ms": "2000"});
-    let mut process = scene.deployment.start("a", &settings);
+    let mut process = scene.deployment.start("a", &settings(broker.bootstrap()));
     scene.feed_and_wait(&mut process);
 
     scene.feed();

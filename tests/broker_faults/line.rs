@@ -8,8 +8,6 @@ use churnwatch_testkit::{
     proxy::{Api, Direction, Proxy},
 };
 
-use serde_json::json;
-
 use super::scene::{Scene, Way, wait_until_it_says};
 
 /// What `/readyz` may say of a broker that cannot be reached or does not answer.
@@ -56,12 +54,7 @@ fn a_black_hole_stops_the_work_until_it_is_gone() {
 fn a_line_that_is_open_in_one_direction_only_stops_the_work_until_it_is_whole() {
     let way = Way::new();
     let mut scene = way.scene("half-open");
-    let mut settings = way.settings();
-    // It stays in the group meanwhile: what it asks twice when it joins anew may arrive twice, and
-    // then the broker takes us for two.
-    settings["kafka"]["session_timeout"] = json!("30s");
-    settings["kafka"]["consumer_properties"] = json!({"socket.timeout.ms": "2000"});
-    let mut process = scene.deployment.start("a", &settings);
+    let mut process = scene.deployment.start("a", &way.settings());
     scene.feed_and_wait(&mut process);
     break_and_restore(&way, &mut scene, &mut process, |line| {
         line.stop_direction(Direction::ToBroker);

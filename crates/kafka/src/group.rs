@@ -17,6 +17,7 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::Instant;
 
 use churnwatch_faults::{Defence, holds};
 use churnwatch_pipeline::ownership::Ownership;
@@ -57,6 +58,8 @@ pub(crate) struct GroupContext {
     topic: String,
     rebalances: Mutex<VecDeque<Rebalance>>,
     closing: AtomicBool,
+    /// When a broker last did not answer, or a connection broke.
+    silence: Mutex<Option<Instant>>,
     /// End of each partition that is fetched, as of the last statistics;
     /// `None` once somebody took it.
     ends: Mutex<Option<BTreeMap<PartitionId, Ends>>>,
@@ -69,6 +72,7 @@ impl GroupContext {
             topic,
             rebalances: Mutex::default(),
             closing: AtomicBool::new(false),
+            silence: Mutex::default(),
             ends: Mutex::default(),
         }
     }
@@ -76,6 +80,11 @@ impl GroupContext {
     /// The oldest rebalance that nobody has looked at.
     pub(crate) fn next_rebalance(&self) -> Option<Rebalance> {
         lock(&self.rebalances).pop_front()
+    }
+
+    /// When a broker last did not answer in time, or a connection broke.
+    pub(crate) fn last_silence(&self) -> Option<Instant> {
+        *lock(&self.silence)
     }
 
     pub(crate) fn has_rebalance(&self) -> bool {
@@ -95,6 +104,9 @@ impl GroupContext {
 
 impl ClientContext for GroupContext {
     fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
+        if matches!(facility, "FAIL" | "REQTMOUT" | "SESSTMOUT") {
+            *lock(&self.silence) = Some(Instant::now());
+        }
         log_line(self.connection.name(), level, facility, message);
     }
 

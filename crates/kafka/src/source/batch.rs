@@ -22,11 +22,14 @@ const BATCH_RECORDS: usize = 2_000;
 const BATCH_TIME: Duration = Duration::from_millis(50);
 /// The clock is read once per this many records.
 const RECORDS_PER_CLOCK: usize = 64;
+/// How late the answer to a former request of ours may take effect.
+const LATE: Duration = Duration::from_secs(10);
+
 /// What to do about an error of librdkafka's.
 enum Verdict {
     GoOn,
-    /// Join the group anew.
-    Rejoin,
+    /// Join the group anew, for this reason.
+    Rejoin(&'static str),
     Tell(SourceError),
 }
 
@@ -77,7 +80,7 @@ impl KafkaSource {
         let told = match verdict {
             Verdict::GoOn => None,
             Verdict::Tell(error) => Some(Err(error)),
-            Verdict::Rejoin => Some(self.rejoin("a position is outside of the log")),
+            Verdict::Rejoin(reason) => Some(self.rejoin(reason)),
         };
         match (told, visited) {
             (Some(told), 0) => told,
@@ -137,13 +140,15 @@ impl KafkaSource {
             return Verdict::GoOn;
         };
         match code {
-            Code::AutoOffsetReset | Code::OffsetOutOfRange => Verdict::Rejoin,
-            Code::FencedInstanceId => Verdict::Tell(self.fenced_instance()),
-            Code::Fatal => Verdict::Tell(match consumer.client().fatal_error() {
-                Some((Code::FencedInstanceId, _)) => self.fenced_instance(),
-                Some((code, text)) => SourceError::Fatal(format!("{text} ({code})")),
-                None => SourceError::Fatal(error.to_string()),
-            }),
+            Code::AutoOffsetReset | Code::OffsetOutOfRange => {
+                Verdict::Rejoin("a position is outside of the log")
+            }
+            Code::FencedInstanceId => self.fenced_instance(consumer),
+            Code::Fatal => match consumer.client().fatal_error() {
+                Some((Code::FencedInstanceId, _)) => self.fenced_instance(consumer),
+                Some((code, text)) => Verdict::Tell(SourceError::Fatal(format!("{text} ({code})"))),
+                None => Verdict::Tell(SourceError::Fatal(error.to_string())),
+            },
             _ if matches!(error, KafkaError::MessageConsumptionFatal(_)) => {
                 Verdict::Tell(SourceError::Fatal(code.to_string()))
             }
@@ -168,10 +173,20 @@ impl KafkaSource {
         }
     }
 
-    fn fenced_instance(&self) -> SourceError {
-        SourceError::Fatal(format!(
+    /// Somebody has taken our place in the group. If a broker was silent just
+    /// before, that was ourselves: what we asked and did not wait for to the end
+    /// was answered behind our back. So we join anew. The next consumer knows of
+    /// no silence, so that two processes of one name do not go on throwing each
+    /// other out.
+    fn fenced_instance(&self, consumer: &GroupConsumer) -> Verdict {
+        let recent = self.settings.session_timeout.get() * 2 + LATE;
+        let silence = consumer.context().last_silence();
+        if silence.is_some_and(|silence| silence.elapsed() < recent) {
+            return Verdict::Rejoin("our own former request has taken our place in the group");
+        }
+        Verdict::Tell(SourceError::Fatal(format!(
             "another process is a member of the group as \"{}\": give each process its own kafka.instance_id",
             self.settings.member_name(self.worker)
-        ))
+        )))
     }
 }
