@@ -52,9 +52,9 @@ fn transaction_times_out(name: &str, without: &[Defence]) -> (Run, String) {
     let env = [(FAULT, "stop@after_produce:7"), (WITHOUT, without.as_str())];
     let mut process = run.deployment.start_with_faults("a", &one_worker(), &env);
     wait_for("the fault", || process.is_stopped().then_some(()));
-    wait_for("the end of the transaction", || {
-        (!run.deployment.has_open_transaction("churnwatch.state")).then_some(())
-    });
+    let is_open = || run.deployment.has_open_transaction("churnwatch.state");
+    wait_for("the transaction", || is_open().then_some(()));
+    wait_for("the end of the transaction", || (!is_open()).then_some(()));
     process.signal("CONT");
     run.finish(&mut [&mut process]);
     let ended = process.stop();
