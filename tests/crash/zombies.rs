@@ -4,6 +4,8 @@
 use churnwatch_faults::Moment;
 use churnwatch_testkit::broker::{Deployment, Expected, wait_for_work};
 
+use serde_json::json;
+
 use crate::feed::{Feed, PARTITIONS, Run, owns, slow_to_commit, two_that_share_the_work};
 
 #[test]
@@ -33,7 +35,7 @@ fn a_process_that_slept_while_others_took_over_does_no_harm_when_it_wakes_up() {
 fn sleeps_in_a_transaction(moment: Moment) {
     let mut run = Run::start("sleeper", 3_000);
     let mut settings = slow_to_commit();
-    settings["kafka"]["session_timeout"] = "4s".into();
+    settings["kafka"] = json!({"session_timeout": "6s", "transaction_timeout": "5s"});
     let fault = format!("stop@{}:4", moment.name());
     let env = [("CHURNWATCH_FAULT", fault.as_str())];
     let mut sleeps = run.deployment.start_with_faults("a", &settings, &env);
