@@ -148,11 +148,22 @@ impl ProducerContext for Deliveries {
 /// Why a record did not get into its topic.
 pub(crate) fn undelivered(topic: &str, error: &KafkaError) -> String {
     if error.rdkafka_error_code() == Some(RDKafkaErrorCode::TopicAuthorizationFailed) {
-        return format!(
-            "topic {topic} may not be written: give the user the right to `Write` on it"
-        );
+        return may_not_write(topic);
     }
     format!("a record for {topic} was not delivered: {error}")
+}
+
+fn may_not_write(topic: &str) -> String {
+    format!("topic {topic} may not be written: give the user the right to `Write` on it")
+}
+
+/// The topic that a transaction may not write to. It stands in the log only: the
+/// records of all its topics come back as purged.
+fn refused_topic(log_line: &str) -> Option<&str> {
+    log_line
+        .ends_with("Topic authorization failed")
+        .then(|| log_line.split('"').nth(1))
+        .flatten()
 }
 
 /// Why a call did not do what it should.

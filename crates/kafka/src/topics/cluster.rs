@@ -1,7 +1,7 @@
 //! Looking topics up on the brokers, and making them.
 
 use std::collections::BTreeMap;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use rdkafka::ClientContext;
@@ -83,29 +83,35 @@ pub(super) struct Cluster {
     servers: String,
 }
 
-/// Keeps what was last wrong with the connection: a question that gets no answer
-/// does not say why.
+/// Keeps why the brokers last did not let us in: a question that gets no answer
+/// does not say it, and an admin client hands on no errors, only log lines.
 #[derive(Default)]
 struct AdminContext {
-    last_error: Mutex<Option<String>>,
+    not_let_in: Mutex<Option<String>>,
 }
 
 impl ClientContext for AdminContext {
     fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
         log_line("kafka-admin", level, facility, message);
+        let code = match message {
+            _ if facility != "FAIL" => return,
+            _ if message.contains("SASL authentication") => Code::SaslAuthenticationFailed,
+            _ if message.contains("SSL handshake") => Code::SSL,
+            _ => return,
+        };
+        *self.kept() = Some(explained(code, message));
     }
 
     fn error(&self, error: KafkaError, reason: &str) {
         tracing::debug!(target: "librdkafka", client = "kafka-admin", %error, reason);
-        let code = error.rdkafka_error_code();
-        // That no broker is left is what follows from it.
-        if let Some(code) = code.filter(|code| *code != Code::AllBrokersDown) {
-            let mut last = self
-                .last_error
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner);
-            *last = Some(explained(code, reason));
-        }
+    }
+}
+
+impl AdminContext {
+    fn kept(&self) -> MutexGuard<'_, Option<String>> {
+        self.not_let_in
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -253,15 +259,10 @@ impl Cluster {
     }
 
     fn unreachable(&self, error: &KafkaError) -> TopicsError {
-        let context = self.admin.inner().context();
-        let last = context
-            .last_error
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .take();
+        let not_let_in = self.admin.inner().context().kept().take();
         TopicsError::Unreachable {
             servers: self.servers.clone(),
-            reason: last.unwrap_or_else(|| error.to_string()),
+            reason: not_let_in.unwrap_or_else(|| error.to_string()),
         }
     }
 }
