@@ -116,6 +116,12 @@ impl ClientContext for Deliveries {
             self.lost_connection.store(true, Ordering::Release);
         }
         log_line(self.connection.name(), level, facility, message);
+        if facility == "ADDPARTS"
+            && let Some(topic) = refused_topic(message)
+        {
+            let mut reports = lock(&self.reports);
+            reports.failure.get_or_insert_with(|| may_not_write(topic));
+        }
     }
 
     fn error(&self, error: KafkaError, reason: &str) {
@@ -349,7 +355,21 @@ impl Call {
 
 #[cfg(test)]
 mod tests {
-    use super::tells_of_a_lost_connection;
+    use super::{refused_topic, tells_of_a_lost_connection};
+
+    #[test]
+    fn a_topic_that_may_not_be_written_is_found_in_the_log() {
+        let line = |why| {
+            format!(
+                "[thrd:main]: TxnCoordinator/1: Failed to add partition \"t.v1\" [0] to transaction: Broker: {why}"
+            )
+        };
+        assert_eq!(
+            refused_topic(&line("Topic authorization failed")),
+            Some("t.v1")
+        );
+        assert_eq!(refused_topic(&line("Operation not attempted")), None);
+    }
 
     #[test]
     fn a_connection_that_broke_is_told_from_one_that_never_was() {
