@@ -264,8 +264,7 @@ impl Accounts {
         if too_many == 0 && too_large == 0 {
             return;
         }
-        let clean = |slot: &&Box<Slot>| !slot.dirty;
-        let slots = self.slots.iter().flatten().filter(clean);
+        let slots = self.slots.iter().flatten().filter(|slot| !slot.dirty);
         let mut by_load: Vec<(u64, usize)> =
             slots.map(|slot| (slot.last_load, slot.bytes)).collect();
         by_load.sort_unstable();

@@ -229,6 +229,7 @@ impl PartitionStore {
     ///
     /// # Errors
     /// Those of RocksDB; damaged values are given as they are.
+    #[expect(clippy::type_complexity, reason = "keys and values, named above")]
     pub fn rows_of(&self, id: &AccountId) -> Result<Vec<(Vec<u8>, Vec<u8>)>, StoreError> {
         let mut found = Vec::new();
         for key in [key::hot(id), key::history(id)] {

@@ -78,7 +78,7 @@ fn a_record_without_one_of_its_fields_decodes_or_says_which_is_missing() {
             }
         }
     }
-    expect_test::expect!["usage.account_id usage.feature usage.kind usage.time ticket.account_id ticket.action ticket.kind ticket.ticket_id ticket.time account.account_id account.kind account.time seat.account_id seat.action seat.kind seat.time seat.user_id contact.account_id contact.action contact.contact_id contact.kind contact.time command.account_id command.action command.alert_key command.by command.kind command.time command.until clock.kind clock.shard clock.shards clock.source clock.time"].assert_eq(&missing.join(" "));
+    expect_test::expect!["usage.account_id usage.feature usage.kind usage.time ticket.account_id ticket.action ticket.kind ticket.ticket_id ticket.time account.account_id account.kind account.time seat.account_id seat.action seat.kind seat.time seat.user_id contact.account_id contact.action contact.contact_id contact.kind contact.time command.account_id command.action command.alert_key command.by command.kind command.time command.until clock.kind clock.shard clock.shards clock.source clock.time resume.by resume.kind resume.offset resume.until erase.account_id erase.by erase.kind erase.time"].assert_eq(&missing.join(" "));
 }
 
 #[test]

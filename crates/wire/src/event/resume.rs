@@ -14,6 +14,9 @@ use super::{
 };
 use crate::rejection::{RejectReason, Rejection};
 
+/// The largest whole number that every reader of JSON holds exactly, 2^53 - 1.
+const LARGEST_OFFSET: i64 = (1 << 53) - 1;
+
 /// Lets the partition it stands in go on, where too many records that could not
 /// be used have stopped it. Write it with `churnwatch resume`.
 #[derive(Debug, Deserialize, JsonSchema)]
@@ -24,10 +27,10 @@ pub(crate) struct ResumeRecord<'a> {
     kind: Name<'a, NotKept>,
     /// Where the partition stands still: the offset of the first record that was
     /// not read. A stop at another place is not ended.
-    offset: Whole<i64, 0, { i64::MAX }>,
+    offset: Whole<i64, 0, { LARGEST_OFFSET }>,
     /// Records below this offset are let through, however many of them cannot be
     /// used; from there on they are counted again.
-    until: Whole<i64, 0, { i64::MAX }>,
+    until: Whole<i64, 0, { LARGEST_OFFSET }>,
     /// Who decided it. 1 to 512 bytes.
     by: Name<'a, NotKept>,
 }
@@ -79,12 +82,12 @@ mod tests {
     fn a_written_resume_reads_back() {
         let resume = Resume {
             offset: 17,
-            until: i64::MAX,
+            until: LARGEST_OFFSET,
         };
         let value = encode_resume(resume, "jo");
         assert_eq!(
             String::from_utf8_lossy(&value),
-            r#"{"kind":"resume","offset":17,"until":9223372036854775807,"by":"jo"}"#
+            r#"{"kind":"resume","offset":17,"until":9007199254740991,"by":"jo"}"#
         );
         assert_eq!(decode(&value), Ok(Record::Resume(resume)));
     }
