@@ -6,7 +6,6 @@
 mod breaker;
 #[path = "operations/erase.rs"]
 mod erase;
-
 #[path = "operations/in_memory.rs"]
 mod in_memory;
 #[path = "operations/tickets.rs"]
