@@ -119,6 +119,7 @@ impl KafkaChangelog {
         Ok(())
     }
 
+    #[expect(clippy::type_complexity, reason = "as the trait has it")]
     fn read_on(
         &mut self,
         reading: &mut Reading,

@@ -172,11 +172,12 @@ impl Task {
             };
             most -= ids.len().min(most);
             for id in ids {
-                let account = self.accounts.load_for_change(&self.store, &id)?;
-                // Its own events may have moved it on.
-                if account.next_due() != Some(due) {
+                // Its own events may have moved it on. What is merely looked up must not count
+                // as changed: nothing would be committed that makes room for it.
+                if self.accounts.load(&self.store, &id)?.next_due() != Some(due) {
                     continue;
                 }
+                let account = self.accounts.load_for_change(&self.store, &id)?;
                 self.moved = true;
                 close_days(account, rules, due, |outcome| took(&id, outcome));
                 if let Some(next) = account.next_due() {

@@ -76,9 +76,10 @@ pub fn give(bootstrap: &str, rights: &[Right]) {
         let mut count = 0;
         let result = native::rd_kafka_event_CreateAcls_result(event);
         let results = native::rd_kafka_CreateAcls_result_acls(result, &mut count);
-        for index in 0..count {
+        assert_eq!(count, rights.len(), "an answer for each right");
+        for (index, right) in rights.iter().enumerate() {
             let error = native::rd_kafka_acl_result_error(*results.add(index));
-            expect_none(error, &rights[index]);
+            expect_none(error, right);
         }
         native::rd_kafka_event_destroy(event);
         native::rd_kafka_queue_destroy(queue);

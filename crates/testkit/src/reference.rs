@@ -72,11 +72,8 @@ pub fn run_with(
         Health::new(),
         stop.clone(),
     );
-    loop {
-        match detector.step().expect("an undisturbed run") {
-            Round::GoOn => stop.store(read.load(Ordering::Relaxed), Ordering::Relaxed),
-            Round::Done => break,
-        }
+    while let Round::GoOn = detector.step().expect("an undisturbed run") {
+        stop.store(read.load(Ordering::Relaxed), Ordering::Relaxed);
     }
     drop(detector);
     let world = Arc::into_inner(world).expect("the sink is gone");

@@ -303,7 +303,7 @@ impl<'a> Members<'a> {
         {
             self.tally.note(order.name());
             let until = now + pause(&mut self.random, self.faults.session);
-            self.to_stopped(index, until);
+            self.note_stopped(index, until);
         }
     }
 
@@ -385,7 +385,7 @@ impl<'a> Members<'a> {
             0..25 => {
                 self.tally.note("stop".to_owned());
                 process.signal("STOP");
-                self.to_stopped(index, until);
+                self.note_stopped(index, until);
             }
             25..50 if self.faults.leave => {
                 self.tally.note("leave".to_owned());
@@ -402,7 +402,7 @@ impl<'a> Members<'a> {
         }
     }
 
-    fn to_stopped(&mut self, index: usize, until: Instant) {
+    fn note_stopped(&mut self, index: usize, until: Instant) {
         let slot = &mut self.slots[index];
         let down = State::Down { until };
         if let State::Running { process, .. } = std::mem::replace(&mut slot.state, down) {

@@ -90,7 +90,7 @@ fn main() -> ExitCode {
     let arguments = match Arguments::parse(std::env::args().skip(1)) {
         Ok(arguments) => arguments,
         Err(error) => {
-            eprint!("{HELP}error: {error}\n");
+            eprintln!("{HELP}error: {error}");
             return ExitCode::from(64);
         }
     };
