@@ -14,7 +14,7 @@ use churnwatch_testkit::model::{Defence, Faults, Misfortune, Setup, search};
 
 /// Schedules with every defence on, unless `CHURNWATCH_MODEL_SCHEDULES` says
 /// otherwise.
-const SCHEDULES: u64 = 1_500;
+const SCHEDULES: u64 = 3_000;
 /// Schedules within which a fault has to be found with a defence off.
 const WITHIN: u64 = 3_000;
 

@@ -331,6 +331,11 @@ impl Broker {
         self.newest.get(&partition).map_or(0, |(_, next)| *next)
     }
 
+    /// How far all partitions have come, in epochs and offsets.
+    pub(super) fn progress(&self) -> &BTreeMap<i32, (u64, i64)> {
+        &self.newest
+    }
+
     /// What readers of committed records find in all topics.
     pub(super) fn world(&self) -> World {
         let mut world = World::default();

@@ -14,6 +14,8 @@ use churnwatch_store::{RowChange, StateDir, StoreOptions, key};
 use churnwatch_telemetry::Health;
 use churnwatch_wire::Mode;
 
+use crate::reference::BREAKER;
+
 use super::{
     log::{CONFIG_HASH, TOPIC},
     member::{ModelChangelog, ModelSink, ModelSource, member},
@@ -94,7 +96,7 @@ impl Run {
             max_dirty_bytes: usize::MAX,
             max_records: random.within(1..40),
             account_bytes: usize::MAX,
-            breaker: None,
+            breaker: Some(BREAKER),
             cached_accounts: random.within(0..6),
             flush_interval: NEVER,
             idle_clock: None,

@@ -6,7 +6,7 @@
 //!   ── what is committed = what an undisturbed run leaves behind?
 //! ```
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
@@ -28,6 +28,9 @@ use super::{
 
 /// Rounds of everybody in which a calm world must have read its log.
 const CALM_ROUNDS: usize = 500;
+/// Rounds without a commit after which nothing more is to come: the looks at the
+/// end of a log may need more commits than its records.
+const QUIET_ROUNDS: usize = 50;
 
 /// Where to look for damage.
 #[derive(Debug, Clone, Default)]
@@ -301,6 +304,7 @@ impl Run {
             self.stop(at);
             self.kill(at);
         }
+        let (mut progress, mut quiet) = (BTreeMap::new(), 0);
         for _ in 0..CALM_ROUNDS {
             {
                 let mut broker = self.broker.borrow_mut();
@@ -311,7 +315,13 @@ impl Run {
                 if !self.patient {
                     while broker.time_out(random) {}
                 }
-                if broker.is_settled() && self.is_read(&broker) {
+                quiet = if *broker.progress() == progress {
+                    quiet + 1
+                } else {
+                    0
+                };
+                progress.clone_from(broker.progress());
+                if quiet >= QUIET_ROUNDS && broker.is_settled() && self.is_read(&broker) {
                     return None;
                 }
                 if broker.violation.is_some() {
