@@ -81,7 +81,7 @@ fn without_the_roll_back_what_was_aborted_is_lost() {
 fn a_store_written_before_the_commit_is_found_ahead_and_rebuilt() {
     let (run, log) = transaction_times_out("store-first", &[Defence::StoreAfterCommit]);
     run.check();
-    let rebuilt = "the store is ahead of the committed epoch; rebuilding it";
+    let rebuilt = "the store has another history than the group; rebuilding it";
     assert!(log.contains(rebuilt), "{log}");
 }
 

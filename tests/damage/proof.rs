@@ -215,7 +215,7 @@ fn a_store_ahead_of_what_is_committed_is_given_up() {
     process.wait_until_ready();
     let log = process.log();
     assert!(
-        log.contains("the store is ahead of the committed epoch"),
+        log.contains("the store has another history than the group"),
         "{log}"
     );
     run.end(process, "ahead");
