@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rdkafka::ClientContext;
 use rdkafka::admin::{
@@ -10,6 +10,7 @@ use rdkafka::admin::{
     TopicReplication,
 };
 use rdkafka::config::RDKafkaLogLevel;
+use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
 use rdkafka::error::KafkaError;
 use rdkafka::types::RDKafkaErrorCode as Code;
 
@@ -20,6 +21,8 @@ use crate::settings::KafkaSettings;
 /// How long one question to the brokers may take. A process that waits for its
 /// broker asks again and again, and must end soon when it is told to.
 const ANSWER_TIME: Duration = Duration::from_secs(5);
+/// How long a broker that does not answer may take to say that we are not let in.
+const KNOCK_TIME: Duration = Duration::from_secs(2);
 
 /// Why topics could not be looked up or made.
 #[derive(Debug, thiserror::Error)]
@@ -81,33 +84,44 @@ impl Found {
 pub(super) struct Cluster {
     admin: AdminClient<AdminContext>,
     servers: String,
+    settings: KafkaSettings,
 }
 
-/// Keeps why the brokers last did not let us in: a question that gets no answer
-/// does not say it, and an admin client hands on no errors, only log lines.
-#[derive(Default)]
-struct AdminContext {
-    not_let_in: Mutex<Option<String>>,
-}
+/// The name under which the clients of this file log.
+const CLIENT: &str = "kafka-admin";
+
+struct AdminContext;
 
 impl ClientContext for AdminContext {
     fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
-        log_line("kafka-admin", level, facility, message);
-        let code = match message {
-            _ if facility != "FAIL" => return,
-            _ if message.contains("SASL authentication") => Code::SaslAuthenticationFailed,
-            _ if message.contains("SSL handshake") => Code::SSL,
-            _ => return,
-        };
-        *self.kept() = Some(explained(code, message));
-    }
-
-    fn error(&self, error: KafkaError, reason: &str) {
-        tracing::debug!(target: "librdkafka", client = "kafka-admin", %error, reason);
+        log_line(CLIENT, level, facility, message);
     }
 }
 
-impl AdminContext {
+/// Keeps why the brokers do not let us in: a question that gets no answer does
+/// not say it, and an admin client hands on no errors. A consumer does.
+#[derive(Default)]
+struct DoorContext {
+    not_let_in: Mutex<Option<String>>,
+}
+
+impl ClientContext for DoorContext {
+    fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
+        log_line(CLIENT, level, facility, message);
+    }
+
+    fn error(&self, error: KafkaError, reason: &str) {
+        if let Some(code @ (Code::Authentication | Code::SaslAuthenticationFailed | Code::SSL)) =
+            error.rdkafka_error_code()
+        {
+            *self.kept() = Some(explained(code, reason));
+        }
+    }
+}
+
+impl ConsumerContext for DoorContext {}
+
+impl DoorContext {
     fn kept(&self) -> MutexGuard<'_, Option<String>> {
         self.not_let_in
             .lock()
@@ -115,14 +129,32 @@ impl AdminContext {
     }
 }
 
+/// Knocks, and gives why we are not let in; `None` where nobody says so.
+fn why_not_let_in(settings: &KafkaSettings) -> Option<String> {
+    let config = admin_config(settings).ok()?;
+    let consumer: BaseConsumer<DoorContext> =
+        config.create_with_context(DoorContext::default()).ok()?;
+    let until = Instant::now() + KNOCK_TIME;
+    while Instant::now() < until {
+        // No topic is subscribed to: only what is wrong with the connection can come.
+        let _ = consumer.poll(Duration::from_millis(50));
+        let said = consumer.context().kept().take();
+        if said.is_some() {
+            return said;
+        }
+    }
+    None
+}
+
 impl Cluster {
     pub(super) fn connect(settings: &KafkaSettings) -> Result<Self, TopicsError> {
         let admin = admin_config(settings)?
-            .create_with_context(AdminContext::default())
+            .create_with_context(AdminContext)
             .map_err(ClientError::from)?;
         Ok(Self {
             admin,
             servers: settings.bootstrap_servers.clone(),
+            settings: settings.clone(),
         })
     }
 
@@ -259,7 +291,7 @@ impl Cluster {
     }
 
     fn unreachable(&self, error: &KafkaError) -> TopicsError {
-        let not_let_in = self.admin.inner().context().kept().take();
+        let not_let_in = why_not_let_in(&self.settings);
         TopicsError::Unreachable {
             servers: self.servers.clone(),
             reason: not_let_in.unwrap_or_else(|| error.to_string()),
