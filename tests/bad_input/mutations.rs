@@ -39,6 +39,8 @@ fn is_required(record: &Map<String, Value>, field: &str) -> bool {
         // The sample is a snooze, which has to say until when.
         Some("command") => &["action", "alert_key", "by", "until"],
         Some("clock") => &["source", "shard", "shards"],
+        Some("resume") => &["offset", "until", "by"],
+        Some("erase") => &["by"],
         _ => &[],
     };
     ["kind", "account_id", "time"].contains(&field) || more.contains(&field)

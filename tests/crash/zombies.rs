@@ -2,7 +2,7 @@
 //! up again.
 
 use churnwatch_faults::Moment;
-use churnwatch_testkit::broker::{Deployment, Expected, wait_for_work};
+use churnwatch_testkit::broker::{Deployment, Expected, wait_for};
 
 use serde_json::json;
 
@@ -39,10 +39,8 @@ fn sleeps_in_a_transaction(moment: Moment) {
     let fault = format!("stop@{}:4", moment.name());
     let env = [("CHURNWATCH_FAULT", fault.as_str())];
     let mut sleeps = run.deployment.start_with_faults("a", &settings, &env);
+    wait_for("the fault", || sleeps.is_stopped().then_some(()));
     let mut stays = run.deployment.start("b", &settings);
-    wait_for_work("the fault", &mut [&mut stays], || {
-        sleeps.is_stopped().then_some(())
-    });
     owns(&stays, PARTITIONS);
     run.wait_for_share(60, &mut [&mut stays]);
     sleeps.signal("CONT");
