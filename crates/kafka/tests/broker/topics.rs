@@ -42,8 +42,10 @@ fn topics_are_made_once_and_pass_their_check() {
     );
     let strict = check(settings, false).unwrap();
     assert_eq!(strict.errors, Vec::<String>::new());
+    // The broker's own topics, which have one copy as well, may be there by now.
+    let ours = |warning: &&String| !warning.starts_with("topic __");
     assert_eq!(
-        strict.warnings.len(),
+        strict.warnings.iter().filter(ours).count(),
         10,
         "each of five topics has one copy and one in step: {strict:?}"
     );
