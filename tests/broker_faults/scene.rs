@@ -15,10 +15,6 @@ use churnwatch_testkit::{
     proxy::Proxy,
     world::World,
 };
-use rdkafka::{
-    ClientConfig,
-    consumer::{BaseConsumer, Consumer},
-};
 use serde_json::{Value, json};
 
 /// Pieces in which the log is fed.
@@ -67,27 +63,6 @@ impl Scene {
     pub(crate) fn feed_and_wait(&mut self, process: &mut Process) {
         self.feed();
         self.deployment.wait_until_read(&mut [process]);
-    }
-
-    /// Whether there is something in the changelog that is neither committed
-    /// nor aborted.
-    pub(crate) fn has_open_transaction(&self) -> bool {
-        let ends = |isolation| {
-            let reader: BaseConsumer = ClientConfig::new()
-                .set("bootstrap.servers", &self.deployment.bootstrap)
-                .set("group.id", "reader")
-                .set("isolation.level", isolation)
-                .create()
-                .expect("a consumer");
-            let topic = self.deployment.topic("churnwatch.state");
-            let partitions = i32::try_from(PARTITIONS).expect("few partitions");
-            let end = |partition| {
-                let bounds = reader.fetch_watermarks(&topic, partition, LIMIT);
-                bounds.expect("the bounds of the changelog").1
-            };
-            (0..partitions).map(end).collect::<Vec<_>>()
-        };
-        ends("read_committed") != ends("read_uncommitted")
     }
 
     /// Feeds what is left, stops the process, and compares all that is left

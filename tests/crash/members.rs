@@ -152,6 +152,10 @@ fn a_rolling_restart_of_all_moves_no_partition_and_restores_nothing() {
             && shares.iter().sum::<f64>() == f64::from(PARTITIONS))
         .then_some(())
     });
+    // A store whose restore is interrupted is behind, and may be.
+    for process in running.iter().flatten() {
+        process.wait_until_ready();
+    }
     let revoked = |process: &Process| {
         process.metric_where("churnwatch_rebalances_total", r#"event="revoked""#)
     };

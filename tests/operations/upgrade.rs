@@ -6,13 +6,12 @@
 //! is in `state-v1.tar.gz`, made by the last release that knew nothing of
 //! state version 2.
 
-use std::path::Path;
 use std::process::Command;
 
 use churnwatch_core::Rules;
 use churnwatch_store::{StateVersion, key};
 use churnwatch_testkit::broker::{Deployment, Outgoing, Process, produce, wait_for};
-use churnwatch_testkit::world::World;
+use churnwatch_testkit::{cli::repository, world::World};
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer};
 use rdkafka::topic_partition_list::Offset;
 use rdkafka::{ClientConfig, TopicPartitionList};
@@ -212,7 +211,7 @@ struct Left {
 impl Left {
     fn behind() -> Self {
         let dir = tempfile::tempdir().expect("a directory can be made");
-        let archive = Path::new(env!("CARGO_MANIFEST_DIR")).join("operations/state-v1.tar.gz");
+        let archive = repository().join("tests/operations/state-v1.tar.gz");
         let unpacked = Command::new("tar")
             .arg("-xzf")
             .arg(&archive)

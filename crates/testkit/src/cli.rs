@@ -13,12 +13,22 @@ use std::{
     time::Duration,
 };
 
-/// The root of the repository.
+/// The root of the repository that the running test stands in: the nearest
+/// directory above with a `Cargo.lock`. Not what was compiled in, since clones
+/// that share a target directory share what is compiled.
+///
+/// # Panics
+/// It is run from elsewhere.
 pub fn repository() -> &'static Path {
-    Path::new(env!("CARGO_MANIFEST_DIR"))
-        .ancestors()
-        .nth(2)
-        .expect("crates/testkit/ stands in the repository")
+    static ROOT: OnceLock<PathBuf> = OnceLock::new();
+    ROOT.get_or_init(|| {
+        let here = std::env::current_dir().expect("a test stands somewhere");
+        let root = here
+            .ancestors()
+            .find(|above| above.join("Cargo.lock").is_file());
+        let root = root.unwrap_or_else(|| panic!("{} is in no clone", here.display()));
+        root.to_owned()
+    })
 }
 
 /// The binary as users have it, built if it is not fresh, with the profile of

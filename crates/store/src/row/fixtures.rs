@@ -52,13 +52,10 @@ fn check<R: Row + Debug>(table: &str, today: &R) {
     let writing = std::env::var_os("CHURNWATCH_WRITE_FIXTURES").is_some();
     for version in 1..=R::VERSION {
         let path = |ending: &str| -> PathBuf {
-            [
-                env!("CARGO_MANIFEST_DIR"),
-                "fixtures",
-                &format!("{table}-v{version}.{ending}"),
-            ]
-            .iter()
-            .collect()
+            // Tests run in the directory of their crate.
+            ["fixtures", &format!("{table}-v{version}.{ending}")]
+                .iter()
+                .collect()
         };
         let (bytes, meaning) = (path("bin"), path("txt"));
         if writing && version == R::VERSION && !bytes.exists() {
