@@ -228,7 +228,7 @@ impl Task {
         if !self.moved {
             return Ok(None);
         }
-        let mut changes = self.accounts.changes()?;
+        let mut changes = self.accounts.changes(self.store.state_version())?;
         if self.owes_rows {
             let mut all = self.store.rows_but(&changes)?;
             all.append(&mut changes);

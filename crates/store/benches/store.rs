@@ -14,7 +14,7 @@ use churnwatch_core::{
     time::{Day, EventTime},
     watermark::TaskTime,
 };
-use churnwatch_store::{Accounts, PartitionStore, StateDir, StoreOptions, TaskRow};
+use churnwatch_store::{Accounts, PartitionStore, StateDir, StateVersion, StoreOptions, TaskRow};
 use divan::{Bencher, counter::ItemsCount};
 
 /// Accounts in the store.
@@ -149,7 +149,9 @@ fn used_account() -> AccountState {
 }
 
 fn commit_dirty(store: &mut PartitionStore, accounts: &mut Accounts) {
-    let rows = accounts.changes().expect("rows can be encoded");
+    let rows = accounts
+        .changes(StateVersion::NEWEST)
+        .expect("rows can be encoded");
     let task = TaskRow {
         partitions: 1,
         epoch: store.task().map_or(0, |task| task.epoch) + 1,

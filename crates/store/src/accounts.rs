@@ -35,6 +35,7 @@ use crate::{
     key,
     partition::PartitionStore,
     row::{self, RowChange},
+    version::StateVersion,
 };
 
 /// How much is kept decoded in one partition.
@@ -134,18 +135,18 @@ impl Accounts {
     }
 
     /// The rows that differ from what is stored, in the order in which their
-    /// accounts were first handed out for change.
+    /// accounts were first handed out for change, in the form of this version.
     ///
     /// # Errors
     /// [`StoreError::Encode`].
-    pub fn changes(&self) -> Result<Vec<RowChange>, StoreError> {
+    pub fn changes(&self, version: StateVersion) -> Result<Vec<RowChange>, StoreError> {
         let mut changes = Vec::with_capacity(self.dirty.len() * 2);
         for slot in self
             .dirty
             .iter()
             .filter_map(|&at| self.slots[at].as_deref())
         {
-            changes_of(&slot.state, slot.stored, &mut changes)?;
+            changes_of(&slot.state, slot.stored, version, &mut changes)?;
         }
         Ok(changes)
     }
@@ -325,6 +326,7 @@ fn is_touched(touched: &Touched) -> bool {
 fn changes_of(
     state: &AccountState,
     stored: bool,
+    version: StateVersion,
     changes: &mut Vec<RowChange>,
 ) -> Result<(), StoreError> {
     let (id, touched) = (&state.id, &state.touched);
@@ -336,15 +338,15 @@ fn changes_of(
         changes.extend([key::hot(id), key::history(id)].map(deleted));
     }
     if touched.hot || first {
-        changes.push(put(key::hot(id), row::encode(&state.hot)?));
+        changes.push(put(key::hot(id), row::encode(&state.hot, version)?));
     }
     if touched.history || first {
-        changes.push(put(key::history(id), row::encode(&state.history)?));
+        changes.push(put(key::history(id), row::encode(&state.history, version)?));
     }
     for user in &touched.seats {
         // A seat may be forgotten after it was touched.
         if let Some(seat) = state.seats.get(user) {
-            changes.push(put(key::seat(id, user), row::encode(seat)?));
+            changes.push(put(key::seat(id, user), row::encode(seat, version)?));
         }
     }
     for user in &touched.removed_seats {

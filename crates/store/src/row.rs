@@ -16,7 +16,7 @@ use churnwatch_core::{
 use churnwatch_faults::{Defence, holds};
 use serde::{Serialize, de::DeserializeOwned};
 
-use crate::{error::StoreError, key::Table};
+use crate::{error::StoreError, key::Table, version::StateVersion};
 
 /// A row put (with a value) or deleted (without one): the unit of a commit and
 /// of the changelog.
@@ -40,6 +40,13 @@ pub(crate) trait Row: Serialize + DeserializeOwned {
         let _ = (version, bytes);
         None
     }
+
+    /// The bytes after the version, in the form of an older one: without what
+    /// it had no place for. `None` where there is no older one.
+    fn write_old(&self, version: u8) -> Option<postcard::Result<Vec<u8>>> {
+        let _ = version;
+        None
+    }
 }
 
 impl Row for Hot {
@@ -57,18 +64,20 @@ impl Row for Seat {
     const VERSION: u8 = 1;
 }
 
-/// The bytes of a row, in its newest version.
-pub(crate) fn encode<R: Row>(row: &R) -> Result<Vec<u8>, StoreError> {
-    encode_as(R::TABLE, R::VERSION, row)
-}
-
-/// The bytes of a row of this version; `row` has its fields.
-pub(crate) fn encode_as(
-    table: Table,
-    version: u8,
-    row: &impl Serialize,
-) -> Result<Vec<u8>, StoreError> {
-    postcard::to_extend(row, vec![version]).map_err(|source| StoreError::Encode { table, source })
+/// The bytes of a row, in the form that this state version has.
+pub(crate) fn encode<R: Row>(row: &R, version: StateVersion) -> Result<Vec<u8>, StoreError> {
+    let version = version.of_row(R::TABLE);
+    let bytes = if version == R::VERSION {
+        postcard::to_extend(row, vec![version])
+    } else {
+        let old = row.write_old(version);
+        old.unwrap_or(Err(postcard::Error::WontImplement))
+            .map(|bytes| [vec![version], bytes].concat())
+    };
+    bytes.map_err(|source| StoreError::Encode {
+        table: R::TABLE,
+        source,
+    })
 }
 
 /// The row in `value`; `account` and `partition` are for the error only.
@@ -132,7 +141,7 @@ mod tests {
 
     #[test]
     fn bytes_after_the_row_are_damage() {
-        let mut value = encode(&Seat::default()).unwrap();
+        let mut value = encode(&Seat::default(), StateVersion::NEWEST).unwrap();
         decode::<Seat>(&value, None, 0).unwrap();
         value.push(0);
         let error = decode::<Seat>(&value, None, 0).unwrap_err();
@@ -141,10 +150,13 @@ mod tests {
 
     #[test]
     fn no_cut_and_no_flipped_byte_of_a_row_panics() {
-        let value = encode(&Hot {
-            sequence: 300,
-            ..Hot::default()
-        })
+        let value = encode(
+            &Hot {
+                sequence: 300,
+                ..Hot::default()
+            },
+            StateVersion::NEWEST,
+        )
         .unwrap();
         for at in 0..value.len() {
             assert!(decode::<Hot>(&value[..at], None, 0).is_err(), "cut at {at}");

@@ -53,14 +53,20 @@ pub fn rewritten(key: &[u8], value: &[u8], partition: i32) -> Result<Vec<u8>, St
         what: "a key".to_owned(),
         reason: bad.to_string(),
     })?;
+    let newest = StateVersion::NEWEST;
     match key {
-        RowKey::Hot(account) => row::encode(&row::decode::<Hot>(value, Some(&account), partition)?),
-        RowKey::History(account) => {
-            row::encode(&row::decode::<History>(value, Some(&account), partition)?)
-        }
-        RowKey::Seat(account, _) => {
-            row::encode(&row::decode::<Seat>(value, Some(&account), partition)?)
-        }
+        RowKey::Hot(account) => row::encode(
+            &row::decode::<Hot>(value, Some(&account), partition)?,
+            newest,
+        ),
+        RowKey::History(account) => row::encode(
+            &row::decode::<History>(value, Some(&account), partition)?,
+            newest,
+        ),
+        RowKey::Seat(account, _) => row::encode(
+            &row::decode::<Seat>(value, Some(&account), partition)?,
+            newest,
+        ),
         RowKey::Task => {
             let version = value.first().copied().and_then(StateVersion::of);
             TaskRow::decode(value, partition)?.encode(version.unwrap_or_default())
@@ -78,10 +84,13 @@ mod tests {
 
     #[test]
     fn a_row_names_its_account_and_shows_its_fields() {
-        let value = row::encode(&Hot {
-            sequence: 300,
-            ..Hot::default()
-        })
+        let value = row::encode(
+            &Hot {
+                sequence: 300,
+                ..Hot::default()
+            },
+            StateVersion::NEWEST,
+        )
         .unwrap();
         let text = show(&key::hot(&"acme".into()), &value, 0).unwrap();
         assert!(text.starts_with("hot row of account \"acme\"\n"), "{text}");

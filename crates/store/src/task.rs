@@ -63,6 +63,18 @@ impl Row for TaskRow {
             Ok((row, rest))
         })
     }
+
+    fn write_old(&self, version: u8) -> Option<postcard::Result<Vec<u8>>> {
+        let row = TaskRow1 {
+            partitions: self.partitions,
+            epoch: self.epoch,
+            next_offset: self.next_offset,
+            changelog_offset: self.changelog_offset,
+            digest: self.digest,
+            time: &self.time,
+        };
+        (version == 1).then(|| postcard::to_allocvec(&row))
+    }
 }
 
 impl TaskRow {
@@ -72,18 +84,7 @@ impl TaskRow {
     /// # Errors
     /// [`StoreError::Encode`]: a mistake in the program.
     pub fn encode(&self, version: StateVersion) -> Result<Vec<u8>, StoreError> {
-        if version.keeps_breaker() {
-            return row::encode(self);
-        }
-        let row = TaskRow1 {
-            partitions: self.partitions,
-            epoch: self.epoch,
-            next_offset: self.next_offset,
-            changelog_offset: self.changelog_offset,
-            digest: self.digest,
-            time: &self.time,
-        };
-        row::encode_as(Table::Task, version.task_row(), &row)
+        row::encode(self, version)
     }
 
     /// Reads what [`TaskRow::encode`] wrote; `partition` is for the error only.

@@ -9,7 +9,9 @@ use churnwatch_core::{
     watermark::TaskTime,
 };
 
-use crate::{Accounts, PartitionStore, RowChange, StateDir, StoreError, StoreOptions, TaskRow};
+use crate::{
+    Accounts, PartitionStore, RowChange, StateDir, StateVersion, StoreError, StoreOptions, TaskRow,
+};
 
 /// An empty store in a directory of its own, which goes when both are dropped.
 pub(crate) fn store() -> (StateDir, PartitionStore) {
@@ -47,7 +49,7 @@ pub(crate) fn commit(
     store: &mut PartitionStore,
     accounts: &mut Accounts,
 ) -> Result<Vec<RowChange>, StoreError> {
-    let rows = accounts.changes()?;
+    let rows = accounts.changes(StateVersion::NEWEST)?;
     commit_rows(store, &rows)?;
     accounts.committed();
     Ok(rows)

@@ -17,6 +17,8 @@
 
 use std::fmt;
 
+use crate::key::Table;
+
 /// Which versions of rows are written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct StateVersion(u8);
@@ -41,7 +43,7 @@ impl StateVersion {
 
     /// Whether the task row has room for the window of the breaker.
     pub fn keeps_breaker(self) -> bool {
-        self.task_row() >= 2
+        self.of_row(Table::Task) >= 2
     }
 
     /// Whether committed positions may name their topics.
@@ -49,9 +51,12 @@ impl StateVersion {
         self.0 >= 2
     }
 
-    /// The version of the task row.
-    pub(crate) fn task_row(self) -> u8 {
-        self.0
+    /// The version of a table's rows.
+    pub(crate) const fn of_row(self, table: Table) -> u8 {
+        match table {
+            Table::Hot | Table::History | Table::Seat => 1,
+            Table::Task => self.0,
+        }
     }
 }
 
@@ -71,6 +76,7 @@ impl fmt::Display for StateVersion {
 mod tests {
     use super::*;
     use crate::{row::Row, task::TaskRow};
+    use churnwatch_core::account::{History, Hot, Seat};
 
     #[test]
     fn only_known_versions_can_be_asked_for() {
@@ -82,6 +88,12 @@ mod tests {
 
     #[test]
     fn the_newest_state_version_has_the_newest_rows() {
-        assert_eq!(StateVersion::NEWEST.task_row(), TaskRow::VERSION);
+        fn is_newest<R: Row>() {
+            assert_eq!(StateVersion::NEWEST.of_row(R::TABLE), R::VERSION);
+        }
+        is_newest::<Hot>();
+        is_newest::<History>();
+        is_newest::<Seat>();
+        is_newest::<TaskRow>();
     }
 }

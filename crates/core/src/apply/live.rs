@@ -12,7 +12,7 @@ use crate::{
 /// Alerts remembered of one account, open or not: they stand in one row, which
 /// has to fit a record. A new one takes the place of the one that ended longest
 /// ago; while none has ended, no more are opened.
-pub(super) const MAX_ALERTS: usize = 256;
+const MAX_ALERTS: usize = 256;
 
 /// Lets every reading move its alert's life, and publishes what moved. `look`
 /// tells a daily look from a fact.
@@ -179,7 +179,7 @@ pub(super) fn publish(
 /// Severity (1, 3, 9) x account value x nearness of the renewal x confidence.
 /// The account's value is its MRR percentile in the fleet; 0.5 where no fleet
 /// record says more.
-fn priority(severity: Severity, renewal: Option<Day>, day: Day, confidence: f64) -> f64 {
+pub(super) fn priority(severity: Severity, renewal: Option<Day>, day: Day, confidence: f64) -> f64 {
     const UNKNOWN_PERCENTILE: f64 = 0.5;
     let severity = match severity {
         Severity::Info => 1.0,

@@ -1,9 +1,9 @@
 mod properties;
 
-use super::*;
+use super::{live::priority, *};
 use crate::{
-    account::Touched,
-    alert::ResolveReason,
+    account::{Profile, Touched},
+    alert::{AlertPhase, Evidence, ResolveReason, Severity, TransitionKind},
     signal::{
         ticket_spike::TicketSpike,
         timeline::{Alone, DAY_0, Loop, Timeline, check_signal, moves, opened, play},

@@ -24,7 +24,7 @@ fn changes_come_in_the_order_of_the_first_change_and_only_of_touched_rows() {
 
     accounts.load(&store, &b).unwrap();
     accounts.load_for_change(&store, &a).unwrap().touched.hot = true;
-    let changes = accounts.changes().unwrap();
+    let changes = accounts.changes(StateVersion::NEWEST).unwrap();
     assert_eq!(changes.len(), 1);
     assert_eq!(changes[0].key, key::hot(&a));
 }
@@ -45,7 +45,11 @@ fn the_first_rows_of_an_account_are_hot_and_history_whatever_was_touched() {
         .load_for_change(&store, &id)
         .unwrap()
         .user_acts(&"ada".into(), Day(0), 1);
-    assert_eq!(accounts.changes().unwrap().len(), 1, "once is enough");
+    assert_eq!(
+        accounts.changes(StateVersion::NEWEST).unwrap().len(),
+        1,
+        "once is enough"
+    );
 }
 
 #[test]
@@ -80,7 +84,11 @@ fn a_removed_seat_is_deleted_unless_it_came_back() {
     dues(&store).unwrap();
     let read = store.account(&id).unwrap().unwrap();
     assert_eq!(read.seats.into_keys().collect::<Vec<_>>(), ["bob".into()]);
-    assert_eq!(accounts.changes().unwrap(), [], "flags are cleared");
+    assert_eq!(
+        accounts.changes(StateVersion::NEWEST).unwrap(),
+        [],
+        "flags are cleared"
+    );
 }
 
 #[test]
@@ -100,7 +108,11 @@ fn an_erased_account_leaves_no_row_behind() {
     assert_eq!(store.account(&id).unwrap(), None);
     assert_eq!(dues(&store).unwrap().len(), 1);
     assert_eq!(store.scan(&mut |_, _| {}).unwrap().rows, 3);
-    assert_eq!(accounts.changes().unwrap(), [], "once is enough");
+    assert_eq!(
+        accounts.changes(StateVersion::NEWEST).unwrap(),
+        [],
+        "once is enough"
+    );
     // One that is not known leaves nothing behind either.
     accounts
         .load_for_change(&store, &"b".into())
@@ -173,7 +185,7 @@ fn an_abort_forgets_what_was_applied() {
     change(accounts.load_for_change(&store, &id).unwrap(), 2);
     accounts.discard();
     assert_eq!((accounts.len(), accounts.dirty_len()), (0, 0));
-    assert_eq!(accounts.changes().unwrap(), []);
+    assert_eq!(accounts.changes(StateVersion::NEWEST).unwrap(), []);
     let account = accounts.load(&store, &id).unwrap();
     assert_eq!(account.hot.next_due.unwrap().as_millis(), 1);
 }

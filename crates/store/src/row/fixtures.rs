@@ -26,7 +26,7 @@ use churnwatch_core::{
 };
 
 use super::{Row, decode, encode};
-use crate::TaskRow;
+use crate::{StateVersion, TaskRow};
 
 #[test]
 fn hot_rows_of_every_version_are_read() {
@@ -59,7 +59,7 @@ fn check<R: Row + Debug>(table: &str, today: &R) {
         };
         let (bytes, meaning) = (path("bin"), path("txt"));
         if writing && version == R::VERSION && !bytes.exists() {
-            fs::write(&bytes, encode(today).unwrap()).unwrap();
+            fs::write(&bytes, encode(today, StateVersion::NEWEST).unwrap()).unwrap();
         }
         let stored = fs::read(&bytes).unwrap_or_else(|e| {
             panic!("no fixture of version {version}: {}: {e}", bytes.display())
@@ -73,7 +73,7 @@ fn check<R: Row + Debug>(table: &str, today: &R) {
         assert!(text == expected, "{} now means:\n{text}", bytes.display());
         if version == R::VERSION {
             assert_eq!(
-                encode(&row).unwrap(),
+                encode(&row, StateVersion::NEWEST).unwrap(),
                 stored,
                 "{} is written differently",
                 bytes.display()
