@@ -83,7 +83,7 @@ fn no_records_make_a_row_that_does_not_fit_into_the_changelog() {
         alerts += outcome.transitions.len();
     }
     assert!(alerts > 100, "{alerts}");
-    let rows = accounts.changes().expect("rows");
+    let rows = accounts.changes(StateVersion::NEWEST).expect("rows");
     let of =
         |row: &churnwatch_store::RowChange| row.value.as_ref().map_or(0, Vec::len) + row.key.len();
     let largest = rows.iter().map(of).max().expect("rows");

@@ -31,6 +31,8 @@ pub(crate) struct Scene {
     pub(crate) group: Group,
     log: Vec<Outgoing>,
     fed: usize,
+    /// The broker, where it is this scene's own.
+    broker: Option<PrivateBroker>,
 }
 
 impl Scene {
@@ -47,7 +49,13 @@ impl Scene {
             deployment,
             log: log(),
             fed: 0,
+            broker: None,
         }
+    }
+
+    /// Keeps its broker until the end.
+    pub(crate) fn hold(&mut self, broker: PrivateBroker) {
+        self.broker = Some(broker);
     }
 
     /// Feeds the next piece of the log.
@@ -73,8 +81,14 @@ impl Scene {
         self.fed = self.log.len();
         self.deployment.wait_until_read(&mut [&mut process]);
         process.wait_until_ready();
-        process.stop();
-        let compared = World::check_committed(&self.deployment, &Rules::default(), run);
+        let said = process.stop().log;
+        let found = World::committed(&self.deployment);
+        let expected = World::expected(&self.deployment, &Rules::default(), &found);
+        let compared = found.check(&expected).unwrap_or_else(|difference| {
+            println!("{said}");
+            panic!("{run}: {difference}")
+        });
+        assert!(compared.alerts > 0, "{run}: no alert, which proves nothing");
         assert!(compared.dead_letters > 0, "{run}: no dead letter");
         println!("{run}: {compared}");
     }

@@ -113,6 +113,8 @@ named! {
         Ownership = "ownership",
         /// A producer is thrown away after an error.
         FreshProducer = "fresh_producer",
+        /// What a failed transaction may have left open is closed before the next.
+        ClosedBooks = "closed_books",
         /// Calls of librdkafka that do not come back are given up.
         Watchdog = "watchdog",
         /// Rows of the newest version are read. Without it a process is as one

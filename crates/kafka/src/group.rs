@@ -226,6 +226,11 @@ impl Membership {
         Ok(metadata)
     }
 
+    /// The group's metadata for offsets that are not to be committed.
+    pub(crate) fn metadata(&self) -> Option<ConsumerGroupMetadata> {
+        lock(&self.consumer).upgrade()?.group_metadata()
+    }
+
     /// Commits offsets as consumers without transactions do, for tests only.
     /// Whether it works shows in what is read again.
     pub(crate) fn commit_beside(&self, offsets: &TopicPartitionList) {

@@ -27,6 +27,7 @@
 //! truth.
 
 mod failure;
+mod left_open;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -47,7 +48,8 @@ use crate::position;
 use crate::settings::KafkaSettings;
 use crate::transaction::{CallError, Ended, Pending, REPORT_WAIT, Transactions, WATCHDOG_GRACE};
 
-use failure::{Failed, Phase, aborted, failed, needs_a_person, not_sent, verdict};
+use failure::{Failed, Phase, Reached, aborted, failed, needs_a_person, not_sent, verdict};
+use left_open::LeftOpen;
 
 /// How long an abort may take; a new producer does the same by itself.
 const ABORT_TIME: Duration = Duration::from_secs(5);
@@ -68,6 +70,8 @@ pub struct KafkaSink {
     connection: Arc<Connection>,
     topics: TopicNames,
     state: State,
+    /// What failed transactions may have left open.
+    left_open: Option<LeftOpen>,
     clocks: ClockProducer,
 }
 
@@ -105,6 +109,7 @@ impl KafkaSink {
         let connection = Arc::new(connection);
         Ok(Self {
             state: begin(settings, worker, &connection)?,
+            left_open: None,
             topics: TopicNames {
                 events: settings.topics.events(),
                 alerts: settings.topics.alerts(),
@@ -177,6 +182,48 @@ impl KafkaSink {
         begin(&self.settings, self.worker, &self.connection).unwrap_or(State::Spoiled(None))
     }
 
+    /// Waits until the next transaction can begin.
+    fn ready(&mut self) -> Result<(), CommitError> {
+        let mut transactions = self.take_ready()?;
+        if let Some(open) = self.left_open.take() {
+            let void = if open.is_void() {
+                Ok(true)
+            } else {
+                self.is_undecided(&open)
+            };
+            match void {
+                Ok(true) => transactions = self.closed(transactions, open)?,
+                Ok(false) => self.left_open = Some(open),
+                Err(error) => {
+                    self.left_open = Some(open);
+                    self.state = State::Spoiled(Some(transactions.end()));
+                    return Err(error);
+                }
+            }
+        }
+        self.state = State::Ready(transactions);
+        Ok(())
+    }
+
+    /// The producer, once what was left open is closed.
+    fn closed(
+        &mut self,
+        transactions: Transactions,
+        open: LeftOpen,
+    ) -> Result<Transactions, CommitError> {
+        if !holds(Defence::ClosedBooks) {
+            return Ok(transactions);
+        }
+        match self.close(&transactions, &open) {
+            Ok(()) => Ok(transactions),
+            Err(error) => {
+                self.left_open = Some(open);
+                self.state = State::Spoiled(Some(transactions.end()));
+                Err(error)
+            }
+        }
+    }
+
     /// Everything between begin and commit, for one epoch.
     /// Everything before the commit has to be done by `until`.
     fn transact(
@@ -195,6 +242,7 @@ impl KafkaSink {
                 error,
                 abort: false,
                 stale: false,
+                reached: Reached::Records,
             })?;
 
         transactions
@@ -352,6 +400,7 @@ impl KafkaSink {
                     error: verdict(Phase::BeforeCommit, code, text),
                     abort: false,
                     stale: false,
+                    reached: Reached::Records,
                 },
                 None => aborted(failure),
             });
@@ -393,7 +442,12 @@ impl Sink for KafkaSink {
         }
         let started = Instant::now();
         let transactions = self.take_ready()?;
-        let until = started + self.half();
+        let again = |open: &LeftOpen| open.is_done_again_by(&epoch.partitions);
+        let transactions = match self.left_open.take() {
+            Some(open) if again(&open) => self.closed(transactions, open)?,
+            _ => transactions,
+        };
+        let until = Instant::now() + self.half();
         let first = self.transact(&transactions, epoch, until);
         let ended =
             first.or_else(|failed| self.transact_again(&transactions, epoch, until, failed));
@@ -404,7 +458,11 @@ impl Sink for KafkaSink {
                 self.state = self.after_commit(transactions);
                 Ok(marks)
             }
-            Err(Failed { error, abort, .. }) => {
+            Err(failed) => {
+                let marks = transactions.producer().context().marks();
+                let open = LeftOpen::new(epoch, &failed, marks);
+                self.left_open = Some(open.with(self.left_open.take()));
+                let Failed { error, abort, .. } = failed;
                 // Spares the readers the wait for the time-out; if it fails, the next producer
                 // does it.
                 let bound = self.settings.transaction_timeout.get() * 2 - WATCHDOG_GRACE;
@@ -434,9 +492,7 @@ impl Sink for KafkaSink {
             State::Spoiled(ended) => ended,
             State::Starting(..) => {
                 self.state = old;
-                let transactions = self.take_ready()?;
-                self.state = State::Ready(transactions);
-                return Ok(());
+                return self.ready();
             }
         };
         // The old one first: whatever it still does should not meet the new one.
@@ -445,9 +501,7 @@ impl Sink for KafkaSink {
         }
         self.state = begin(&self.settings, self.worker, &self.connection)
             .map_err(|error| CommitError::Fatal(error.to_string()))?;
-        let transactions = self.take_ready()?;
-        self.state = State::Ready(transactions);
-        Ok(())
+        self.ready()
     }
 
     fn write_clock(&mut self, partition: PartitionId, value: Vec<u8>) {

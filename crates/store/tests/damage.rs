@@ -16,7 +16,7 @@ use churnwatch_core::{
     watermark::TaskTime,
 };
 use churnwatch_store::{
-    Accounts, PartitionStore, Scan, StateDir, StoreError, StoreOptions, TaskRow,
+    Accounts, PartitionStore, Scan, StateDir, StateVersion, StoreError, StoreOptions, TaskRow,
 };
 
 const ACCOUNTS: u64 = 400;
@@ -46,7 +46,7 @@ fn commit(store: &mut PartitionStore, epoch: u64) {
         account.touched.history = true;
         account.user_acts(&format!("user-{epoch}").as_str().into(), Day(0), 1);
     }
-    let rows = accounts.changes().unwrap();
+    let rows = accounts.changes(StateVersion::NEWEST).unwrap();
     let task = TaskRow {
         partitions: 1,
         epoch,

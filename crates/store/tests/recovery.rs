@@ -20,7 +20,8 @@ use churnwatch_core::{
     watermark::TaskTime,
 };
 use churnwatch_store::{
-    Accounts, PartitionStore, RowChange, Scan, StateDir, StoreError, StoreOptions, TaskRow,
+    Accounts, PartitionStore, RowChange, Scan, StateDir, StateVersion, StoreError, StoreOptions,
+    TaskRow,
 };
 
 /// Set in the process that is to die: the state directory.
@@ -51,7 +52,7 @@ fn commit(store: &mut PartitionStore, accounts: &mut Accounts, epoch: u64) -> Ve
         account.touched.history = true;
         account.user_acts(&format!("user-{epoch}").as_str().into(), Day(0), 1);
     }
-    let rows = accounts.changes().unwrap();
+    let rows = accounts.changes(StateVersion::NEWEST).unwrap();
     let task = TaskRow {
         partitions: 1,
         epoch,

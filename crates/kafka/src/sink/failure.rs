@@ -13,6 +13,26 @@ pub(super) enum Phase {
     Commit,
 }
 
+/// What a transaction asked the broker for before something went wrong.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Reached {
+    /// To take records, at most.
+    Records,
+    /// To take offsets too.
+    Offsets,
+    /// To commit: it may have done so.
+    Commit,
+}
+
+impl Reached {
+    fn in_phase(phase: Phase) -> Self {
+        match phase {
+            Phase::BeforeCommit => Self::Offsets,
+            Phase::Commit => Self::Commit,
+        }
+    }
+}
+
 /// Something went wrong, and what to do about it.
 pub(super) struct Failed {
     pub(super) error: CommitError,
@@ -22,6 +42,7 @@ pub(super) struct Failed {
     /// one before. A member that stays may commit the same epoch under the new
     /// one, once the transaction is aborted.
     pub(super) stale: bool,
+    pub(super) reached: Reached,
 }
 
 /// A record that librdkafka did not take.
@@ -33,6 +54,7 @@ pub(super) fn not_sent(topic: &str, error: &KafkaError) -> Failed {
             error: CommitError::Fatal(text),
             abort: true,
             stale: false,
+            reached: Reached::Records,
         },
         _ => aborted(text),
     }
@@ -43,6 +65,7 @@ pub(super) fn aborted(text: String) -> Failed {
         error: CommitError::Aborted(text),
         abort: true,
         stale: false,
+        reached: Reached::Records,
     }
 }
 
@@ -58,6 +81,7 @@ pub(super) fn failed(phase: Phase, error: &CallError) -> Failed {
             error,
             abort: false,
             stale: false,
+            reached: Reached::in_phase(phase),
         };
     };
     let requires_abort =
@@ -73,6 +97,7 @@ pub(super) fn failed(phase: Phase, error: &CallError) -> Failed {
         error: verdict(phase, code, error.to_string()),
         abort: requires_abort,
         stale: requires_abort && code == Code::IllegalGeneration,
+        reached: Reached::in_phase(phase),
     }
 }
 
