@@ -70,7 +70,7 @@ fn killed_with_a_transaction_open(name: &str, fault: &str, without: &str) -> (Sc
 fn what_a_killed_broker_left_open_does_not_come_true_with_the_next_transaction() {
     for fault in ["after_produce", "after_offsets"] {
         let (scene, process) =
-            killed_with_a_transaction_open("left-open", &format!("stop@{fault}:2"), "");
+            killed_with_a_transaction_open("left-open", &format!("stop@{fault}:1"), "");
         scene.conclude(process, "a transaction that the broker left open");
     }
 }
@@ -78,6 +78,6 @@ fn what_a_killed_broker_left_open_does_not_come_true_with_the_next_transaction()
 #[test]
 fn without_closed_books_it_does() {
     let (scene, process) =
-        killed_with_a_transaction_open("books-open", "stop@after_produce:2", "closed_books");
+        killed_with_a_transaction_open("books-open", "stop@after_produce:1", "closed_books");
     println!("{}", scene.conclude_with_a_difference(process));
 }
