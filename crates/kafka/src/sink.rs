@@ -49,7 +49,7 @@ use crate::settings::KafkaSettings;
 use crate::transaction::{CallError, Ended, Pending, REPORT_WAIT, Transactions, WATCHDOG_GRACE};
 
 use failure::{Failed, Phase, Reached, aborted, failed, needs_a_person, not_sent, verdict};
-use left_open::LeftOpen;
+use left_open::{Closed, LeftOpen};
 
 /// How long an abort may take; a new producer does the same by itself.
 const ABORT_TIME: Duration = Duration::from_secs(5);
@@ -72,6 +72,8 @@ pub struct KafkaSink {
     state: State,
     /// What failed transactions may have left open.
     left_open: Option<LeftOpen>,
+    /// Whether the last attempt to close it failed.
+    close_failed: bool,
     clocks: ClockProducer,
 }
 
@@ -110,6 +112,7 @@ impl KafkaSink {
         Ok(Self {
             state: begin(settings, worker, &connection)?,
             left_open: None,
+            close_failed: false,
             topics: TopicNames {
                 events: settings.topics.events(),
                 alerts: settings.topics.alerts(),
@@ -192,7 +195,26 @@ impl KafkaSink {
                 self.is_undecided(&open)
             };
             match void {
-                Ok(true) => transactions = self.closed(transactions, open)?,
+                Ok(true) => match self.closed(transactions, open) {
+                    Ok(ready) => {
+                        self.close_failed = false;
+                        transactions = ready;
+                    }
+                    // Whoever cannot close it for long may have lost its place to another
+                    // process: that is heard of in a poll, and tried again before the next
+                    // commit.
+                    Err(error) if self.close_failed => {
+                        tracing::warn!(%error, "going on; it is tried again before the next commit");
+                        self.close_failed = false;
+                        self.state = begin(&self.settings, self.worker, &self.connection)
+                            .map_err(|error| CommitError::Fatal(error.to_string()))?;
+                        return Ok(());
+                    }
+                    Err(error) => {
+                        self.close_failed = true;
+                        return Err(error);
+                    }
+                },
                 Ok(false) => self.left_open = Some(open),
                 Err(error) => {
                     self.left_open = Some(open);
@@ -215,7 +237,13 @@ impl KafkaSink {
             return Ok(transactions);
         }
         match self.close(&transactions, &open) {
-            Ok(()) => Ok(transactions),
+            Ok(Closed::Aborted) => Ok(transactions),
+            Ok(Closed::ByTheNext) => {
+                transactions.end().wait(END_TIME);
+                self.state = begin(&self.settings, self.worker, &self.connection)
+                    .map_err(|error| CommitError::Fatal(error.to_string()))?;
+                self.take_ready()
+            }
             Err(error) => {
                 self.left_open = Some(open);
                 self.state = State::Spoiled(Some(transactions.end()));
@@ -442,10 +470,15 @@ impl Sink for KafkaSink {
         }
         let started = Instant::now();
         let transactions = self.take_ready()?;
-        let again = |open: &LeftOpen| open.is_done_again_by(&epoch.partitions);
+        let parts = &epoch.partitions;
         let transactions = match self.left_open.take() {
-            Some(open) if again(&open) => self.closed(transactions, open)?,
-            _ => transactions,
+            Some(open) if open.is_void() || open.is_done_again_by(parts) => {
+                self.closed(transactions, open)?
+            }
+            open => {
+                self.left_open = open.filter(|open| !open.is_followed_by(parts));
+                transactions
+            }
         };
         let until = Instant::now() + self.half();
         let first = self.transact(&transactions, epoch, until);

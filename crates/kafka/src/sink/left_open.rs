@@ -45,6 +45,15 @@ const KEY: &[u8] = b"churnwatch.nothing";
 /// How long the end of a partition may take to be told.
 const BOUNDS_TIME: Duration = Duration::from_secs(5);
 
+/// How the closing transaction ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Closed {
+    /// It is aborted.
+    Aborted,
+    /// The next producer aborts it, when it introduces itself.
+    ByTheNext,
+}
+
 /// A transaction that failed.
 pub(super) struct LeftOpen {
     reached: Reached,
@@ -96,6 +105,15 @@ impl LeftOpen {
         })
     }
 
+    /// Whether one of these epochs comes after its own, so that it was committed.
+    pub(super) fn is_followed_by(&self, partitions: &[PartitionEpoch]) -> bool {
+        let ours = |part: &PartitionEpoch| {
+            let mut left = self.parts.iter();
+            left.any(|(partition, ..)| *partition == part.partition)
+        };
+        partitions.iter().any(ours)
+    }
+
     fn topics<'a>(&self, names: &'a TopicNames) -> Vec<&'a str> {
         let mut topics = Vec::new();
         if self.alerts {
@@ -138,9 +156,10 @@ impl KafkaSink {
         &self,
         transactions: &Transactions,
         open: &LeftOpen,
-    ) -> Result<(), CommitError> {
+    ) -> Result<Closed, CommitError> {
         let until = Instant::now() + self.half();
-        self.write_and_abort(transactions, open, until)
+        let closed = self
+            .write_and_abort(transactions, open, until)
             .map_err(|reason| {
                 let text = format!(
                     "cannot close what a transaction left open: {reason}; its records would come \
@@ -150,7 +169,7 @@ impl KafkaSink {
                 CommitError::Retry(text)
             })?;
         tracing::info!("closed what a transaction may have left open");
-        Ok(())
+        Ok(closed)
     }
 
     fn write_and_abort(
@@ -158,7 +177,7 @@ impl KafkaSink {
         transactions: &Transactions,
         open: &LeftOpen,
         until: Instant,
-    ) -> Result<(), String> {
+    ) -> Result<Closed, String> {
         let left = || until.saturating_duration_since(Instant::now());
         let called = |error: CallError| error.to_string();
         let producer = transactions.producer();
@@ -195,7 +214,15 @@ impl KafkaSink {
         if open.reached >= Reached::Offsets {
             self.touch_offsets(transactions, open, left());
         }
-        transactions.abort(left()).map_err(called)
+        // Where the group has another member in our place, the offsets break the producer, and
+        // its successor aborts for it.
+        Ok(match transactions.abort(left()) {
+            Ok(()) => Closed::Aborted,
+            Err(error) => {
+                tracing::debug!(%error, "left to the next producer to abort");
+                Closed::ByTheNext
+            }
+        })
     }
 
     /// Brings the group's offsets into the transaction. That the group takes
