@@ -42,6 +42,9 @@ use crate::transaction::{CallError, Transactions};
 
 /// The key of the records that are written to be aborted.
 const KEY: &[u8] = b"churnwatch.nothing";
+/// How long closing may take. The broker has just answered, and meanwhile nobody
+/// listens to what the group says.
+const CLOSE_TIME: Duration = Duration::from_secs(5);
 /// How long the end of a partition may take to be told.
 const BOUNDS_TIME: Duration = Duration::from_secs(5);
 
@@ -157,7 +160,7 @@ impl KafkaSink {
         transactions: &Transactions,
         open: &LeftOpen,
     ) -> Result<Closed, CommitError> {
-        let until = Instant::now() + self.half();
+        let until = Instant::now() + self.half().min(CLOSE_TIME);
         let closed = self
             .write_and_abort(transactions, open, until)
             .map_err(|reason| {
@@ -212,7 +215,7 @@ impl KafkaSink {
         let delivered = self.await_delivery(transactions, until);
         delivered.map_err(|failed| failed.error.to_string())?;
         if open.reached >= Reached::Offsets {
-            self.touch_offsets(transactions, open, left());
+            self.touch_offsets(transactions, open, left() / 2);
         }
         // Where the group has another member in our place, the offsets break the producer, and
         // its successor aborts for it.
@@ -238,7 +241,7 @@ impl KafkaSink {
         let Some(group) = self.membership.metadata() else {
             return;
         };
-        if let Err(error) = transactions.send_offsets(limit / 2, offsets, group) {
+        if let Err(error) = transactions.send_offsets(limit, offsets, group) {
             tracing::debug!(%error, "offsets that are to be aborted were not taken");
         }
     }

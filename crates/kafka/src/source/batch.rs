@@ -46,7 +46,12 @@ impl KafkaSource {
         let (mut visited, mut seen) = (0, 0);
         let mut wait = timeout;
         let mut verdict = Verdict::GoOn;
-        while visited < BATCH_RECORDS {
+        // An error of this sort is told in a poll, once, and was seen to be told nobody while
+        // partitions were being restored.
+        if let Some(ended) = self.end(&consumer) {
+            verdict = ended;
+        }
+        while visited < BATCH_RECORDS && matches!(verdict, Verdict::GoOn) {
             match consumer.poll(wait) {
                 Some(Ok(message)) => {
                     if seen == 0 {
@@ -61,9 +66,6 @@ impl KafkaSource {
                 }
                 Some(Err(error)) => {
                     verdict = self.judge(&consumer, &error);
-                    if !matches!(verdict, Verdict::GoOn) {
-                        break;
-                    }
                 }
                 // Either there is nothing, or a rebalance or the like was served in its place.
                 None => {
@@ -144,11 +146,9 @@ impl KafkaSource {
                 Verdict::Rejoin("a position is outside of the log")
             }
             Code::FencedInstanceId => self.fenced_instance(consumer),
-            Code::Fatal => match consumer.client().fatal_error() {
-                Some((Code::FencedInstanceId, _)) => self.fenced_instance(consumer),
-                Some((code, text)) => Verdict::Tell(SourceError::Fatal(format!("{text} ({code})"))),
-                None => Verdict::Tell(SourceError::Fatal(error.to_string())),
-            },
+            Code::Fatal => self
+                .end(consumer)
+                .unwrap_or_else(|| Verdict::Tell(SourceError::Fatal(error.to_string()))),
             _ if matches!(error, KafkaError::MessageConsumptionFatal(_)) => {
                 Verdict::Tell(SourceError::Fatal(code.to_string()))
             }
@@ -171,6 +171,15 @@ impl KafkaSource {
             ))),
             _ => Verdict::Tell(SourceError::Retry(format!("topic {}: {code}", self.topic))),
         }
+    }
+
+    /// What it means for us that a consumer can do nothing any more, if it cannot.
+    fn end(&self, consumer: &GroupConsumer) -> Option<Verdict> {
+        let (code, text) = consumer.client().fatal_error()?;
+        Some(match code {
+            Code::FencedInstanceId => self.fenced_instance(consumer),
+            code => Verdict::Tell(SourceError::Fatal(format!("{text} ({code})"))),
+        })
     }
 
     /// Somebody has taken our place in the group. If a broker was silent just

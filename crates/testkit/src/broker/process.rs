@@ -269,10 +269,15 @@ impl Process {
     /// It does not.
     pub fn wait_for_end(mut self) -> Ended {
         let began = Instant::now();
-        let child = &mut self.child;
-        let status = wait_for("the end", || {
-            child.try_wait().expect("a child can be asked")
-        });
+        let status = loop {
+            match self.child.try_wait().expect("a child can be asked") {
+                Some(status) => break status,
+                None if began.elapsed() > LIMIT => {
+                    panic!("it does not end:\n{}", read(&self.log))
+                }
+                None => std::thread::sleep(Duration::from_millis(20)),
+            }
+        };
         Ended {
             code: status.code(),
             took: began.elapsed(),
